@@ -1,0 +1,24 @@
+namespace Slipway.Foundation;
+
+/// <summary>Where the truth lies.</summary>
+public sealed record FoundationOptions
+{
+    /// <summary>The data folder. Created when absent, with access for its owner only.</summary>
+    public required string DataDirectory { get; init; }
+
+    /// <summary>Whether a commit on SQLite waits for the disk (default), or only for the operating system.</summary>
+    public bool SynchronousFull { get; init; } = true;
+
+    /// <summary>Everything that is wrong, not only the first thing.</summary>
+    public IEnumerable<string> Problems()
+    {
+        if (string.IsNullOrWhiteSpace(DataDirectory))
+        {
+            yield return "data: the data folder has no name";
+        }
+        else if (File.Exists(DataDirectory))
+        {
+            yield return $"data: \"{DataDirectory}\" is a file, not a folder";
+        }
+    }
+}

@@ -1,0 +1,11 @@
+using Microsoft.Extensions.DependencyInjection;
+using Slipway.Foundation;
+
+namespace Slipway.Server;
+
+/// <summary>All modules, in the order of the line. The server, the tests and the offline commands share this list.</summary>
+public static class Modules
+{
+    public static IServiceCollection AddAll(IServiceCollection services, string dataDirectory) => services
+        .AddFoundation(new FoundationOptions { DataDirectory = dataDirectory });
+}

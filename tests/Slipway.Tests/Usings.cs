@@ -1,0 +1,2 @@
+global using Slipway.Server;
+global using Xunit;
