@@ -24,7 +24,7 @@ public sealed record LightGbmParameters
     /// <summary>Seed of everything random.</summary>
     public int Seed { get; init; } = 1;
 
-    /// <summary>Threads of the tree learner, 1 to 64; the model does not depend on it being repeated, but may depend on its value.</summary>
+    /// <summary>Threads of the tree learner, 1 to 64. One is the fastest on a busy machine: LightGBM's threads spin while they wait for each other.</summary>
     public int Threads { get; init; } = 1;
 
     internal void Check()
