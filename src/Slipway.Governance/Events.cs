@@ -20,6 +20,7 @@ public sealed record ApiKeyRevoked(string KeyId, string Owner);
 public sealed record OwnerLinkCreated(DateTimeOffset ExpiresAt);
 
 /// <summary>Body of <c>access.denied</c>.</summary>
+/// <param name="Permission">What was missing.</param>
 /// <param name="Unwritten">Earlier refusals of the same actor that were counted but not written.</param>
 public sealed record AccessDenied(string Permission, long Unwritten);
 

@@ -19,7 +19,7 @@ public sealed record Evidence(IReadOnlyDictionary<string, string> Facts, IReadOn
 
     private const int MaxName = 200;
     private const int MaxValue = 4_000;
-    private const int MaxLinks = 1_000;
+    private const int MaxLinks = 200;
 
     /// <summary>SHA-256 of the canonical form, 64 lower hex digits. Independent of the order in which facts and links were given.</summary>
     public string Digest() => Foundation.Digest.Sha256Hex(Canonical());

@@ -13,6 +13,12 @@ public sealed class GovernanceOptions
     public TimeSpan OwnerLinkLife { get; set; } = TimeSpan.FromMinutes(15);
 
     /// <summary>
+    /// Whether an actor who proved nothing (<see cref="Access.Unproven"/>) and is no listed user is the owner. The host sets it to false
+    /// before it opens any address but a loopback one, or as soon as it asks for credentials.
+    /// </summary>
+    public bool SingleUser { get; set; } = true;
+
+    /// <summary>
     /// Whether a person's API key may vote as that person. Service accounts never vote. Turn it off where people sign in interactively,
     /// so that a leaked key cannot approve.
     /// </summary>

@@ -16,15 +16,20 @@ public enum LineageDirection
 }
 
 /// <summary>A thing in the graph.</summary>
+/// <param name="Subject">The thing.</param>
 /// <param name="Depth">Steps from the thing asked about: 0 for itself, negative upstream, positive downstream.</param>
 public sealed record LineageNode(Subject Subject, int Depth);
 
-/// <summary>A connection that the journal recorded: <paramref name="From"/> came from, used or was caused by <paramref name="To"/>.</summary>
+/// <summary>A connection that the journal recorded.</summary>
+/// <param name="From">What came from, used or was caused by the other.</param>
+/// <param name="To">The other.</param>
 /// <param name="Kind">The kind of the first entry that recorded it, e.g. <c>version.registered</c>.</param>
 /// <param name="Seq">That entry's number.</param>
 public sealed record LineageEdge(Subject From, Subject To, string Kind, long Seq);
 
 /// <summary>What hangs together with a thing.</summary>
+/// <param name="Nodes">The things, nearest first.</param>
+/// <param name="Edges">The connections, oldest first.</param>
 /// <param name="Truncated">True when there is more than <see cref="Lineage.MaxNodes"/> things or than one thing may have neighbours; the graph is then a part.</param>
 public sealed record LineageGraph(IReadOnlyList<LineageNode> Nodes, IReadOnlyList<LineageEdge> Edges, bool Truncated);
 

@@ -76,6 +76,15 @@ public static class Roles
         }
     }
 
+    /// <summary>Refuses roles that a service account may never hold: it cannot approve, waive or manage identities.</summary>
+    /// <exception cref="SlipwayException"><see cref="ErrorCode.PreconditionFailed"/>.</exception>
+    internal static void DemandForService(IReadOnlyCollection<string> roles)
+    {
+        var toxic = PermissionsOf(roles).Intersect(NeverForServices, StringComparer.Ordinal).Order(StringComparer.Ordinal).ToList();
+        if (toxic.Count > 0)
+            throw new SlipwayException(ErrorCode.PreconditionFailed, $"a service account cannot hold the roles {string.Join(", ", roles)}", $"they grant {string.Join(", ", toxic)}, which only people may have", "use deployer, trainer or monitor");
+    }
+
     private static Role Get(string role) => Table.TryGetValue(role, out var found)
         ? found
         : throw new SlipwayException(ErrorCode.InvalidArgument, $"there is no role '{role}'", Nearest.Hint(role, All), "use one of: " + string.Join(", ", All));

@@ -1,3 +1,5 @@
+using Dapper;
+
 namespace Slipway.Foundation;
 
 /// <summary>A link of an entry: the entry's subject points at another subject.</summary>
@@ -20,13 +22,6 @@ public sealed class JournalLinks(Database database)
     public async Task<IReadOnlyList<JournalLink>> OfAsync(IReadOnlyCollection<Subject> subjects, bool outgoing, int limit, CancellationToken ct)
     {
         var column = outgoing ? "e.subject" : "l.subject";
-        var sql =
-            $"""
-            SELECT e.subject AS Source, l.subject AS Target, e.kind AS Kind, MIN(e.seq) AS Seq
-            FROM journal_entries e JOIN journal_links l ON l.seq = e.seq
-            WHERE {column} IN @names AND e.outcome = 'success'
-            GROUP BY e.subject, l.subject, e.kind ORDER BY MIN(e.seq) LIMIT @limit
-            """;
         return await database.ReadAsync<IReadOnlyList<JournalLink>>(
             async session =>
             {
@@ -38,7 +33,21 @@ public sealed class JournalLinks(Database database)
                         break;
                     }
 
-                    var rows = await session.QueryAsync<Row>(sql, new { names, limit = limit - found.Count });
+                    var args = new DynamicParameters();
+                    args.Add("limit", limit - found.Count);
+                    for (var i = 0; i < names.Length; i++)
+                    {
+                        args.Add($"n{i}", names[i]);
+                    }
+
+                    var rows = await session.QueryAsync<Row>(
+                        $"""
+                        SELECT e.subject AS Source, l.subject AS Target, e.kind AS Kind, MIN(e.seq) AS Seq
+                        FROM journal_entries e JOIN journal_links l ON l.seq = e.seq
+                        WHERE {column} IN ({string.Join(',', Enumerable.Range(0, names.Length).Select(i => $"@n{i}"))}) AND e.outcome = 'success'
+                        GROUP BY e.subject, l.subject, e.kind ORDER BY MIN(e.seq) LIMIT @limit
+                        """,
+                        args);
                     found.AddRange(rows.Select(r => new JournalLink(Subject.Parse(r.Source), Subject.Parse(r.Target), r.Kind, r.Seq)));
                 }
 

@@ -7,12 +7,15 @@ namespace Slipway.Governance;
 /// <summary>API keys: made, presented, revoked.</summary>
 public sealed partial class Access
 {
-    private const int MaxKnownKeys = 10_000;
+    private const int MaxKnown = 10_000;
+    private const string KeyColumns = "k.id AS Id, k.owner AS Owner, k.name AS Name, k.secret_hash AS SecretHash, k.roles AS Roles, k.created_at AS CreatedAt, k.created_by AS CreatedBy, k.expires_at AS ExpiresAt, k.revoked_at AS RevokedAt, k.last_used_at AS LastUsedAt";
     private const int MaxKeysPerOwner = 100;
     private const long LastUsedGrain = 60_000_000;
 
     private readonly ConcurrentDictionary<string, KeyState> knownKeys = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, KnownUser> knownUsers = new(StringComparer.Ordinal);
     private readonly DenialSampler denials = new();
+    private long generation;
 
     /// <summary>Makes a key for a user. The answer holds the only copy of its text.</summary>
     /// <param name="actor">The user itself, or somebody with <c>iam.manage</c>.</param>
@@ -72,26 +75,39 @@ public sealed partial class Access
         await database.WriteAsync(async tx =>
         {
             var key = await FindKeyAsync(tx, keyId) ?? throw new SlipwayException(ErrorCode.NotFound, $"there is no key {keyId}", null, "slipway key list");
-            if (PersonBehind(actor) != key.Owner && actor.Name != key.Owner && !(await PermissionsAsync(tx, actor)).Contains(Permissions.IamManage))
+            if (actor.Principal != key.Owner && actor.Name != key.Owner && !(await PermissionsAsync(tx, actor)).Contains(Permissions.IamManage))
                 throw new SlipwayException(ErrorCode.PermissionDenied, $"{actor.Name} may not revoke the key {keyId}", $"it belongs to {key.Owner}, and that needs {Permissions.IamManage}");
             var changed = await tx.ExecuteAsync("UPDATE governance_keys SET revoked_at = @now WHERE id = @keyId AND revoked_at IS NULL", new { keyId, now = clock.NowMicros() });
             if (changed > 0) await journal.AppendAsync(tx, actor, "apikey.revoked", new Subject("api-key", keyId), new ApiKeyRevoked(keyId, key.Owner), [new Subject("actor", key.Owner)]);
-            tx.OnCommitted(() => knownKeys.TryRemove(keyId, out _));
+            tx.OnCommitted(Forget);
         }, ct);
     }
 
     /// <summary>Keys of one owner, or of all with null, newest first; revoked and expired ones too.</summary>
     public Task<IReadOnlyList<ApiKey>> ListKeysAsync(string? owner, CancellationToken ct) => database.ReadAsync<IReadOnlyList<ApiKey>>(async session =>
-        [.. (await session.QueryAsync<KeyRow>("SELECT * FROM governance_keys WHERE @owner IS NULL OR owner = @owner ORDER BY created_at DESC, id", new { owner })).Select(r => r.ToKey())], ct);
+        [.. (await session.QueryAsync<KeyRow>($"SELECT {KeyColumns} FROM governance_keys k {(owner is null ? "" : "WHERE k.owner = @owner")} ORDER BY k.created_at DESC, k.id", new { owner })).Select(r => r.ToKey())], ct);
 
-    /// <summary>Forgets what is remembered about keys, on the news that another node changed one.</summary>
-    internal void Forget() => knownKeys.Clear();
+    /// <summary>Forgets what is remembered about users and keys, on the news that one changed, here or on another node.</summary>
+    internal void Forget()
+    {
+        Interlocked.Increment(ref generation);
+        knownKeys.Clear();
+        knownUsers.Clear();
+    }
+
+    /// <summary>Keeps what was read, unless something changed since the reading began: a revoked key must not come back as a memory.</summary>
+    private void Remember<T>(ConcurrentDictionary<string, T> known, string name, T value, long before)
+    {
+        if (known.Count >= MaxKnown) known.Clear();
+        known[name] = value;
+        if (Volatile.Read(ref generation) != before) known.TryRemove(name, out _);
+    }
 
     private async Task DemandMayMintAsync(Session session, Actor actor, User owner, IReadOnlyList<string> scope)
     {
         if (await IsOwnerAsync(session, actor)) return;
         var own = await PermissionsAsync(session, actor);
-        if (owner.Name != PersonBehind(actor) && owner.Owner != PersonBehind(actor) && !own.Contains(Permissions.IamManage))
+        if (owner.Name != actor.Principal && owner.Owner != actor.Principal && !own.Contains(Permissions.IamManage))
             throw new SlipwayException(ErrorCode.PermissionDenied, $"{actor.Name} may not make a key for {owner.Name}", $"making keys for others needs {Permissions.IamManage}");
         var more = Roles.PermissionsOf(scope).Except(own, StringComparer.Ordinal).Order(StringComparer.Ordinal).ToList();
         if (more.Count > 0)
@@ -113,17 +129,17 @@ public sealed partial class Access
     private async Task<KeyState?> KnownKeyAsync(string id, CancellationToken ct)
     {
         if (knownKeys.TryGetValue(id, out var known)) return known;
+        var before = Volatile.Read(ref generation);
         var key = await database.ReadAsync(session => FindKeyAsync(session, id), ct);
-        if (key is null) return null;
-        if (knownKeys.Count >= MaxKnownKeys) knownKeys.Clear();
-        return knownKeys.GetOrAdd(id, key);
+        if (key is not null) Remember(knownKeys, id, key, before);
+        return key;
     }
 
     private static async Task<KeyState?> FindKeyAsync(Session session, string id)
     {
         var row = await session.FindAsync<KeyRow>(
-            """
-            SELECT k.*, u.roles AS owner_roles, u.owner AS service_of, u.disabled_at AS disabled_at
+            $"""
+            SELECT {KeyColumns}, u.roles AS OwnerRoles, u.owner AS ServiceOf, u.disabled_at AS DisabledAt
             FROM governance_keys k JOIN governance_users u ON u.name = k.owner WHERE k.id = @id
             """, new { id });
         return row is null ? null : new KeyState(row);
@@ -132,35 +148,35 @@ public sealed partial class Access
     /// <summary>A key with what its owner may do, as last read. Its end is checked on every use.</summary>
     private sealed class KeyState(KeyRow row)
     {
-        public string Owner { get; } = row.owner;
-        public string? ServiceOf { get; } = row.service_of;
-        public string SecretHash { get; } = row.secret_hash;
-        public IReadOnlyList<string> Roles { get; } = JsonSerializer.Deserialize<string[]>(row.roles)!;
-        public IReadOnlyList<string> OwnerRoles { get; } = JsonSerializer.Deserialize<string[]>(row.owner_roles ?? "[]")!;
+        public string Owner { get; } = row.Owner;
+        public string? ServiceOf { get; } = row.ServiceOf;
+        public string SecretHash { get; } = row.SecretHash;
+        public IReadOnlyList<string> Roles { get; } = JsonSerializer.Deserialize<string[]>(row.Roles)!;
+        public IReadOnlyList<string> OwnerRoles { get; } = JsonSerializer.Deserialize<string[]>(row.OwnerRoles ?? "[]")!;
         public IReadOnlySet<string> Permissions { get; } = Governance.Roles.PermissionsOf(
-            JsonSerializer.Deserialize<string[]>(row.roles)!.Intersect(JsonSerializer.Deserialize<string[]>(row.owner_roles ?? "[]")!, StringComparer.Ordinal));
-        public long? TouchedAt { get; set; } = row.last_used_at;
+            JsonSerializer.Deserialize<string[]>(row.Roles)!.Intersect(JsonSerializer.Deserialize<string[]>(row.OwnerRoles ?? "[]")!, StringComparer.Ordinal));
+        public long? TouchedAt { get; set; } = row.LastUsedAt;
 
-        public bool Usable(DateTimeOffset now) => row.revoked_at is null && row.disabled_at is null && Time.ToMicros(now) < row.expires_at;
+        public bool Usable(DateTimeOffset now) => row.RevokedAt is null && row.DisabledAt is null && Time.ToMicros(now) < row.ExpiresAt;
     }
 
     private sealed class KeyRow
     {
-        public string id { get; set; } = "";
-        public string owner { get; set; } = "";
-        public string name { get; set; } = "";
-        public string secret_hash { get; set; } = "";
-        public string roles { get; set; } = "[]";
-        public long created_at { get; set; }
-        public string created_by { get; set; } = "";
-        public long expires_at { get; set; }
-        public long? revoked_at { get; set; }
-        public long? last_used_at { get; set; }
-        public string? owner_roles { get; set; }
-        public string? service_of { get; set; }
-        public long? disabled_at { get; set; }
+        public string Id { get; set; } = "";
+        public string Owner { get; set; } = "";
+        public string Name { get; set; } = "";
+        public string SecretHash { get; set; } = "";
+        public string Roles { get; set; } = "[]";
+        public long CreatedAt { get; set; }
+        public string CreatedBy { get; set; } = "";
+        public long ExpiresAt { get; set; }
+        public long? RevokedAt { get; set; }
+        public long? LastUsedAt { get; set; }
+        public string? OwnerRoles { get; set; }
+        public string? ServiceOf { get; set; }
+        public long? DisabledAt { get; set; }
 
-        public ApiKey ToKey() => new(id, owner, name, JsonSerializer.Deserialize<string[]>(roles)!, Time.FromMicros(created_at), created_by, Time.FromMicros(expires_at),
-            revoked_at is { } r ? Time.FromMicros(r) : null, last_used_at is { } u ? Time.FromMicros(u) : null);
+        public ApiKey ToKey() => new(Id, Owner, Name, JsonSerializer.Deserialize<string[]>(Roles)!, Time.FromMicros(CreatedAt), CreatedBy, Time.FromMicros(ExpiresAt),
+            RevokedAt is { } revoked ? Time.FromMicros(revoked) : null, LastUsedAt is { } used ? Time.FromMicros(used) : null);
     }
 }

@@ -11,18 +11,16 @@ namespace Slipway.Governance;
 /// </summary>
 public sealed partial class Access(Database database, Journal journal, TimeProvider clock, GovernanceOptions options)
 {
-    /// <summary><see cref="Actor.Auth"/> of the operating-system user of a single-user server.</summary>
-    public const string SingleUserAuth = "single-user";
+    /// <summary><see cref="Actor.Auth"/> of an actor who proved nothing: the operating-system user of a single-user server.</summary>
+    public const string Unproven = "none";
 
     private const string KeyAuth = "apikey:";
+    private const string UserColumns = "name AS Name, owner AS Owner, roles AS Roles, created_at AS CreatedAt, created_by AS CreatedBy, disabled_at AS DisabledAt";
     private const int MaxRoles = 20;
 
     /// <summary>The actor to whom a single-user server attributes everything. It holds the owner role.</summary>
     /// <param name="name">The operating-system user's name.</param>
-    public static Actor SingleUser(string name) => new(ActorKind.User, name, SingleUserAuth);
-
-    /// <summary>The person an actor counts as: whoever it acts for, else itself.</summary>
-    public static string PersonBehind(Actor actor) => actor.OnBehalfOf ?? actor.Name;
+    public static Actor SingleUser(string name) => new(ActorKind.User, name, Unproven);
 
     /// <summary>Makes a person. Only an owner can make an owner.</summary>
     /// <exception cref="SlipwayException"><see cref="ErrorCode.AlreadyExists"/>, <see cref="ErrorCode.InvalidArgument"/> (name, role), <see cref="ErrorCode.PreconditionFailed"/> (toxic roles), <see cref="ErrorCode.PermissionDenied"/>.</exception>
@@ -36,7 +34,7 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
 
     /// <summary>All users and service accounts, by name.</summary>
     public Task<IReadOnlyList<User>> ListUsersAsync(CancellationToken ct) => database.ReadAsync<IReadOnlyList<User>>(async session =>
-        [.. (await session.QueryAsync<UserRow>("SELECT * FROM governance_users ORDER BY name")).Select(r => r.ToUser())], ct);
+        [.. (await session.QueryAsync<UserRow>($"SELECT {UserColumns} FROM governance_users ORDER BY name")).Select(r => r.ToUser())], ct);
 
     /// <summary>Stops a user at once, with all keys.</summary>
     /// <exception cref="SlipwayException"><see cref="ErrorCode.NotFound"/>.</exception>
@@ -47,7 +45,7 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
             await DemandOwnerToTouchOwnerAsync(tx, actor, await GetUserAsync(tx, name));
             var changed = await tx.ExecuteAsync("UPDATE governance_users SET disabled_at = @now WHERE name = @name AND disabled_at IS NULL", new { name, now = clock.NowMicros() });
             if (changed > 0) await journal.AppendAsync(tx, actor, "user.disabled", new Subject("actor", name), new UserDisabled(name));
-            tx.OnCommitted(knownKeys.Clear);
+            tx.OnCommitted(Forget);
         }, ct);
     }
 
@@ -58,9 +56,15 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
     /// <summary>Whether the actor's roles give the permission now. Unknown users, expired keys and unknown permissions give nothing.</summary>
     public async Task<bool> AllowsAsync(Actor actor, string permission, CancellationToken ct)
     {
-        if (FixedRoles(actor) is { } known) return Roles.PermissionsOf(known).Contains(permission);
+        if (actor.Kind == ActorKind.System) return OwnerPermissions.Contains(permission);
         if (KeyId(actor) is { } id && await KnownKeyAsync(id, ct) is { } key) return key.Usable(clock.GetUtcNow()) && key.Permissions.Contains(permission);
-        return await database.ReadAsync(async session => (await PermissionsAsync(session, actor)).Contains(permission), ct);
+        if (!knownUsers.TryGetValue(actor.Name, out var user))
+        {
+            var before = Volatile.Read(ref generation);
+            user = new KnownUser(await database.ReadAsync(session => FindUserAsync(session, actor.Name), ct));
+            Remember(knownUsers, actor.Name, user, before);
+        }
+        return Roles.PermissionsOf(RolesOf(actor, user.User)).Contains(permission);
     }
 
     /// <summary>Refuses an actor without the permission and writes the refusal into the journal.</summary>
@@ -80,14 +84,13 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
     /// <summary>The roles in force for an actor: its user's, narrowed to the key's where a key speaks.</summary>
     internal async Task<IReadOnlyList<string>> RolesAsync(Session session, Actor actor)
     {
-        if (FixedRoles(actor) is { } known) return known;
+        if (actor.Kind == ActorKind.System) return OwnerOnly;
         if (KeyId(actor) is { } id)
         {
             var key = await FindKeyAsync(session, id);
             return key is not null && key.Usable(clock.GetUtcNow()) ? [.. key.Roles.Where(key.OwnerRoles.Contains)] : [];
         }
-        var user = await session.FindAsync<UserRow>("SELECT * FROM governance_users WHERE name = @name", new { name = actor.Name });
-        return user is null || user.disabled_at is not null ? [] : user.ToUser().Roles;
+        return RolesOf(actor, await FindUserAsync(session, actor.Name));
     }
 
     /// <summary>Everybody an identity may be: the name itself, and the owner where it is a service account.</summary>
@@ -96,7 +99,7 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
         var people = new HashSet<string>(names, StringComparer.OrdinalIgnoreCase);
         foreach (var name in people.ToList())
         {
-            if (await session.FindAsync<UserRow>("SELECT * FROM governance_users WHERE name = @name", new { name }) is { owner: { } owner }) people.Add(owner);
+            if (await FindUserAsync(session, name) is { Owner: { } owner }) people.Add(owner);
         }
         return people;
     }
@@ -111,6 +114,7 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
                 throw new SlipwayException(ErrorCode.InvalidArgument, $"the service account {name} cannot be made", $"its owner {owner} is a service account too", "name a person as the owner");
             if (held.Contains(Roles.Owner) && !await IsOwnerAsync(tx, actor))
                 throw new SlipwayException(ErrorCode.PermissionDenied, $"{actor.Name} may not make an owner", "only an owner can");
+            if (owner is not null) Roles.DemandForService(held);
             return await InsertUserAsync(tx, actor, name, owner, held);
         }, ct);
     }
@@ -123,6 +127,7 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
             new { name, kind = owner is null ? "person" : "service", owner, roles = JsonSerializer.Serialize(roles), now, by = actor.Name });
         if (made == 0) throw new SlipwayException(ErrorCode.AlreadyExists, $"the user {name} exists", "names are unique over people and service accounts", "choose another name");
         await journal.AppendAsync(tx, actor, "user.created", new Subject("actor", name), new UserCreated(name, owner, roles));
+        tx.OnCommitted(Forget);
         return new User(name, owner, roles, Time.FromMicros(now), actor.Name, null);
     }
 
@@ -138,15 +143,22 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
 
     private static async Task<User> GetUserAsync(Session session, string name)
     {
-        var row = await session.FindAsync<UserRow>("SELECT * FROM governance_users WHERE name = @name", new { name });
-        return row?.ToUser() ?? throw new SlipwayException(ErrorCode.NotFound, $"there is no user {name}", null, "slipway user list");
+        return await FindUserAsync(session, name) ?? throw SlipwayException.NotFound("user", name, "slipway user list");
     }
 
-    /// <summary>Roles that need no look-up: the single user is the owner, and the product's own work is trusted.</summary>
-    private static IReadOnlyList<string>? FixedRoles(Actor actor) =>
-        actor.Kind == ActorKind.System || actor is { Kind: ActorKind.User, Auth: SingleUserAuth } ? OwnerOnly : null;
+    private static async Task<User?> FindUserAsync(Session session, string name) =>
+        (await session.FindAsync<UserRow>($"SELECT {UserColumns} FROM governance_users WHERE name = @name", new { name }))?.ToUser();
+
+    /// <summary>A listed user has its roles. An unlisted one has none, unless this is a single-user server and it is the one who runs it.</summary>
+    private IReadOnlyList<string> RolesOf(Actor actor, User? user) => user switch
+    {
+        { DisabledAt: null } => user.Roles,
+        { } => [],
+        null => options.SingleUser && actor is { Kind: ActorKind.User, Auth: Unproven } ? OwnerOnly : [],
+    };
 
     private static readonly IReadOnlyList<string> OwnerOnly = [Roles.Owner];
+    private static readonly IReadOnlySet<string> OwnerPermissions = Roles.PermissionsOf(OwnerOnly);
 
     private static string? KeyId(Actor actor) => actor.Auth.StartsWith(KeyAuth, StringComparison.Ordinal) ? actor.Auth[KeyAuth.Length..] : null;
 
@@ -161,15 +173,18 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
     private static bool SameHash(string a, string b) =>
         CryptographicOperations.FixedTimeEquals(Encoding.ASCII.GetBytes(a), Encoding.ASCII.GetBytes(b));
 
+    /// <summary>A look-up that was made, also when it found nobody.</summary>
+    private sealed record KnownUser(User? User);
+
     private sealed class UserRow
     {
-        public string name { get; set; } = "";
-        public string? owner { get; set; }
-        public string roles { get; set; } = "[]";
-        public long created_at { get; set; }
-        public string created_by { get; set; } = "";
-        public long? disabled_at { get; set; }
+        public string Name { get; set; } = "";
+        public string? Owner { get; set; }
+        public string Roles { get; set; } = "[]";
+        public long CreatedAt { get; set; }
+        public string CreatedBy { get; set; } = "";
+        public long? DisabledAt { get; set; }
 
-        public User ToUser() => new(name, owner, JsonSerializer.Deserialize<string[]>(roles)!, Time.FromMicros(created_at), created_by, disabled_at is { } at ? Time.FromMicros(at) : null);
+        public User ToUser() => new(Name, Owner, JsonSerializer.Deserialize<string[]>(Roles)!, Time.FromMicros(CreatedAt), CreatedBy, DisabledAt is { } at ? Time.FromMicros(at) : null);
     }
 }

@@ -1,5 +1,3 @@
-using Slipway.Foundation;
-
 namespace Slipway.Governance;
 
 /// <summary>
