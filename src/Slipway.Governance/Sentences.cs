@@ -43,7 +43,7 @@ internal static class Sentences
         ["run.finished"] = e => $"finished {Thing(e.Subject)}{After(" as ", Field(e, "status")?.ToLowerInvariant())}",
         ["model.created"] = e => $"created {Thing(e.Subject)}",
         ["version.registered"] = e => $"registered {Thing(e.Subject)}{After(" from ", First(e, "run"))}",
-        ["alias.moved"] = e => $"moved the alias {Field(e, "alias")} to {Thing(e.Subject)}",
+        ["alias.moved"] = e => $"moved the alias{After(" ", Field(e, "alias"))} to {Thing(e.Subject)}",
 
         ["monitor.created"] = e => $"began to watch {First(e, "endpoint") ?? Thing(e.Subject)}{After(" for ", First(e, "model-version"))}",
         ["alert.fired"] = e => $"raised an alert{After(": ", Field(e, "sentence"))}",
