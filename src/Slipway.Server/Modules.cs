@@ -1,5 +1,6 @@
 using Microsoft.Extensions.DependencyInjection;
 using Slipway.Foundation;
+using Slipway.Governance;
 
 namespace Slipway.Server;
 
@@ -7,5 +8,6 @@ namespace Slipway.Server;
 public static class Modules
 {
     public static IServiceCollection AddAll(IServiceCollection services, string dataDirectory) => services
-        .AddFoundation(new FoundationOptions { DataDirectory = dataDirectory });
+        .AddFoundation(new FoundationOptions { DataDirectory = dataDirectory })
+        .AddGovernance();
 }

@@ -144,10 +144,28 @@ public sealed class Journal
             ct);
     }
 
-    /// <summary>The entry with that id; null when there is none (yet: on PostgreSQL it is numbered a moment after its commit).</summary>
+    /// <summary>The entry with that id, or null. On PostgreSQL an entry is numbered a moment after its commit; until then its <c>Seq</c> is 0 and its <c>Leaf</c> empty.</summary>
     public Task<JournalEntry?> FindAsync(string id, CancellationToken ct) => database.ReadAsync(
-        async session => await session.FindAsync<EntryRow>($"SELECT {Columns} FROM journal_entries WHERE id = @id", new { id }) is { } row ? await OpenAsync(session, row) : null,
+        async session =>
+        {
+            // Between two looks an entry may move from the outbox to the journal, never back.
+            var row = await SealedRowAsync(session, id);
+            if (row is null && database.Dialect.IsPostgres)
+            {
+                row = await WaitingRowAsync(session, id) ?? await SealedRowAsync(session, id);
+            }
+
+            return row is null ? null : await OpenAsync(session, row);
+        },
         ct);
+
+    private static Task<EntryRow?> SealedRowAsync(Session session, string id) => session.FindAsync<EntryRow>($"SELECT {Columns} FROM journal_entries WHERE id = @id", new { id });
+
+    private static async Task<EntryRow?> WaitingRowAsync(Session session, string id)
+    {
+        var row = await session.FindAsync<OutboxRow>("SELECT id AS Id, at AS At, kind AS Kind, actor AS Actor, subject AS Subject, outcome AS Outcome, head AS Head, tail AS Tail, key_id AS KeyId, detail AS Detail FROM journal_outbox WHERE id = @id", new { id });
+        return row is null ? null : new EntryRow { Id = row.Id, At = row.At, Kind = row.Kind, Actor = row.Actor, Subject = row.Subject, Outcome = row.Outcome, Entry = Encoding.UTF8.GetBytes($"{row.Head}0{row.Tail}"), KeyId = row.KeyId, Detail = row.Detail };
+    }
 
     /// <summary>The number of the newest sealed entry; 0 when there is none.</summary>
     public Task<long> HeadAsync(CancellationToken ct) => database.ReadAsync(s => s.ScalarAsync<long>("SELECT COALESCE(MAX(seq), 0) FROM journal_entries"), ct);
