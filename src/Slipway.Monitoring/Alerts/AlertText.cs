@@ -1,0 +1,72 @@
+using System.Globalization;
+
+namespace Slipway.Monitoring;
+
+/// <summary>Alerts in words: which column, which number against which limit, on how many rows of which days.</summary>
+internal static class AlertText
+{
+    private const int MostNamed = 3;
+
+    public static string Of(string family, IReadOnlyList<AlertMember> members, IReadOnlyList<MonitorPoint> window, MonitorReference reference, Thresholds thresholds)
+    {
+        MonitorPoint at = window[0];
+        string span = Span(at.WindowStart, at.WindowEnd);
+        IEnumerable<string> parts = members.Take(MostNamed).Select(m => Part(m, window, reference, thresholds));
+        string more = members.Count > MostNamed ? $" and {members.Count - MostNamed} more" : "";
+        string list = string.Join(", ", parts) + more;
+        string tail = family == Families.Drift ? Auc(window, reference) : family == Families.Performance ? Strongest(window) : "";
+        return $"{list} on {Count(members[0].N)} rows in {span}{tail}";
+    }
+
+    /// <summary>A window's days, or its minutes when it does not start and end at midnight UTC.</summary>
+    public static string Span(DateTimeOffset start, DateTimeOffset end)
+    {
+        string format = start.TimeOfDay == TimeSpan.Zero && end.TimeOfDay == TimeSpan.Zero ? "yyyy-MM-dd" : "yyyy-MM-dd HH:mm";
+        return $"{start.UtcDateTime.ToString(format, CultureInfo.InvariantCulture)}..{end.UtcDateTime.ToString(format, CultureInfo.InvariantCulture)}";
+    }
+
+    private static string Part(AlertMember m, IReadOnlyList<MonitorPoint> window, MonitorReference reference, Thresholds thresholds) => m.Metric switch
+    {
+        "psi" or "score_psi" => Drifted(m, reference, thresholds),
+        "missing_rate" => $"`{m.Column}` is missing in {Percent(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Percent(m.Threshold)})",
+        "auc" => $"AUC fell to {Number(m.Value)} (below {Number(m.Threshold)}{(reference.Performance?.Auc is { } auc ? $", reference {Number(auc)}" : "")}; {Covered(window)})",
+        _ => $"{m.Metric.Replace('_', ' ')} is {Number(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Number(m.Threshold)})",
+    };
+
+    private static string Drifted(AlertMember m, MonitorReference reference, Thresholds thresholds)
+    {
+        ColumnReference? column = m.Metric == "score_psi" ? reference.Score : reference.Columns.FirstOrDefault(c => c.Name == m.Column);
+        double noise = column is null || m.N == 0 ? 0 : (column.Bins.Count - 1) * (1.0 / column.Finite + 1.0 / m.N);
+        string name = m.Metric == "score_psi" ? "the score" : $"`{m.Column}`";
+        return $"{name} drifted: PSI {Number(m.Value)} (material {Number(m.Value - noise)} >= {Number(Monitoring.Drift.Floor(m.Level, thresholds))})";
+    }
+
+    private static string Auc(IReadOnlyList<MonitorPoint> window, MonitorReference reference) =>
+        window.FirstOrDefault(p => p.Metric == "auc" && p.Value is not null) is { } p && reference.Performance?.Auc is { } before
+            ? $"; AUC {Number(before)} -> {Number(p.Value!.Value)} (n {Count(p.N)})"
+            : "";
+
+    private static string Strongest(IReadOnlyList<MonitorPoint> window) =>
+        window.Where(p => p.Metric == "psi" && p.State == PointState.Alert).MaxBy(p => p.Value) is { } p ? $"; most drifted: `{p.Column}` PSI {Number(p.Value!.Value)}" : "";
+
+    private static string Covered(IReadOnlyList<MonitorPoint> window) =>
+        window.FirstOrDefault(p => p.Metric == "auc") is { Coverage: { } c } ? $"{Percent(c)} labelled" : "labels unknown";
+
+    private static string Number(double value) => value.ToString("0.00", CultureInfo.InvariantCulture);
+
+    private static string Percent(double value) => (100 * value).ToString("0.0", CultureInfo.InvariantCulture) + " %";
+
+    private static string Count(long value) => value.ToString("#,0", CultureInfo.InvariantCulture);
+}
+
+/// <summary>The families of alerts: rules of one family of one monitor make one alert.</summary>
+internal static class Families
+{
+    public const string Drift = "drift";
+    public const string Quality = "quality";
+    public const string Performance = "performance";
+
+    public static readonly string[] All = [Drift, Quality, Performance];
+
+    public static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, "missing_rate" => Quality, "rows" => "", _ => Performance };
+}

@@ -1,0 +1,38 @@
+namespace Slipway.Monitoring;
+
+/// <summary>Body of `prediction.batch`: a segment of the prediction log became immutable.</summary>
+/// <param name="Segment">The segment's id (ULID).</param>
+/// <param name="Rows">Predictions in it.</param>
+/// <param name="Blob">SHA-256 of its Parquet form in the blob store.</param>
+/// <param name="Digest">SHA-256 of the log file as it was written.</param>
+/// <param name="First">First event time.</param>
+/// <param name="Last">Last event time.</param>
+/// <param name="Parts">Predictions by endpoint and model version.</param>
+public sealed record PredictionBatch(string Segment, long Rows, string Blob, string Digest, DateTimeOffset First, DateTimeOffset Last, IReadOnlyList<PredictionBatchPart> Parts);
+
+/// <summary>Predictions of one model version on one endpoint.</summary>
+public sealed record PredictionBatchPart(string Endpoint, string ModelVersion, long Rows);
+
+/// <summary>Body of `monitor.created`.</summary>
+public sealed record MonitorCreated(string MonitorId, string Endpoint, string ModelVersion, string Reference, long ReferenceRows, double? ReferenceAuc, string ConfigDigest);
+
+/// <summary>Body of `alert.fired`: the numbers of the strongest member of the alert's group.</summary>
+public sealed record AlertFired(string AlertId, string Monitor, string Endpoint, string ModelVersion, string Metric, string? Column, double Value, double Threshold, long N, DateTimeOffset WindowStart, DateTimeOffset WindowEnd, string Sentence);
+
+/// <summary>Body of `alert.updated`: a firing alert grew more severe or gained members.</summary>
+public sealed record AlertUpdated(string AlertId, string Monitor, string Endpoint, string ModelVersion, string Severity, IReadOnlyList<string> Members, DateTimeOffset WindowStart, DateTimeOffset WindowEnd, string Sentence);
+
+/// <summary>Body of `alert.resolved`.</summary>
+public sealed record AlertResolved(string AlertId, string Monitor, string Endpoint, string ModelVersion, DateTimeOffset WindowStart, DateTimeOffset WindowEnd, string Sentence);
+
+/// <summary>Body of `alert.acknowledged`.</summary>
+public sealed record AlertAcknowledged(string AlertId, string Monitor, string Endpoint);
+
+/// <summary>Body of `receiver.changed`; the secret is not part of it.</summary>
+public sealed record ReceiverChanged(string Name, string Url, bool AllowLoopback, bool Signed, bool Removed);
+
+/// <summary>Body of `notification.delivered` and `notification.failed`.</summary>
+public sealed record NotificationDone(string NotificationId, string AlertId, string Receiver, string Event, int Attempts, int? Status, string? Error);
+
+/// <summary>Body of `monitor.stopped`.</summary>
+public sealed record MonitorStopped(string MonitorId, string Endpoint, string ModelVersion);

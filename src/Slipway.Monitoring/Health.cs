@@ -1,0 +1,201 @@
+using System.Collections.Concurrent;
+using System.Numerics;
+
+namespace Slipway.Monitoring;
+
+/// <summary>How a variant fared in a span of time.</summary>
+/// <param name="Requests">Requests answered or failed.</param>
+/// <param name="Errors">Requests that failed.</param>
+/// <param name="P50Micros">Median latency in microseconds; null without requests. Within 9 % of the exact value.</param>
+/// <param name="P95Micros">The same for 95 of 100.</param>
+/// <param name="P99Micros">The same for 99 of 100.</param>
+public sealed record VariantHealth(long Requests, long Errors, long? P50Micros, long? P95Micros, long? P99Micros)
+{
+    /// <summary>Errors over requests; null without requests.</summary>
+    public double? ErrorRate => Requests == 0 ? null : (double)Errors / Requests;
+}
+
+/// <summary>
+/// What each variant of each endpoint does right now, in memory, one bucket a second for the last 15 minutes. Recording takes no lock.
+/// </summary>
+public sealed class Health
+{
+    /// <summary>How many seconds are kept.</summary>
+    public const int Seconds = 900;
+
+    /// <summary>How many variants are kept; those of which nothing was heard for <see cref="Seconds"/> give way, further ones are not counted.</summary>
+    public const int LargestSet = 512;
+
+    private readonly TimeProvider clock;
+    private readonly ConcurrentDictionary<(string Endpoint, string Variant), Ring> rings = new();
+
+    internal Health(TimeProvider clock) => this.clock = clock;
+
+    /// <summary>Counts one request.</summary>
+    /// <param name="endpoint">The endpoint.</param>
+    /// <param name="variant">Its variant that answered.</param>
+    /// <param name="latencyMicros">Time to the answer, microseconds.</param>
+    /// <param name="ok">False when the variant failed; a refusal of a bad request is not its failure.</param>
+    public void Record(string endpoint, string variant, long latencyMicros, bool ok)
+    {
+        long second = clock.GetUtcNow().ToUnixTimeSeconds();
+        if (!rings.TryGetValue((endpoint, variant), out Ring? ring))
+        {
+            if (rings.Count >= LargestSet)
+            {
+                foreach (var idle in rings.Where(r => r.Value.Latest < second - Seconds))
+                {
+                    rings.TryRemove(idle);
+                }
+
+                if (rings.Count >= LargestSet)
+                {
+                    return;
+                }
+            }
+
+            ring = rings.GetOrAdd((endpoint, variant), static _ => new Ring());
+        }
+
+        ring.At(second).Record(latencyMicros, ok);
+    }
+
+    /// <summary>The requests from <paramref name="since"/> (to the second, at most <see cref="Seconds"/> back) until now.</summary>
+    public VariantHealth Of(string endpoint, string variant, DateTimeOffset since)
+    {
+        long now = clock.GetUtcNow().ToUnixTimeSeconds(), from = Math.Max(since.ToUnixTimeSeconds(), now - Seconds + 1), requests = 0, errors = 0;
+        if (!rings.TryGetValue((endpoint, variant), out Ring? ring))
+        {
+            return new VariantHealth(0, 0, null, null, null);
+        }
+
+        Span<long> histogram = stackalloc long[Bucket.Sizes];
+        histogram.Clear();
+        foreach (Bucket bucket in ring.Since(from, now))
+        {
+            requests += bucket.AddTo(histogram);
+            errors += bucket.Errors;
+        }
+
+        return new VariantHealth(requests, Math.Min(errors, requests), Quantile(histogram, requests, 0.50), Quantile(histogram, requests, 0.95), Quantile(histogram, requests, 0.99));
+    }
+
+    /// <summary>Variants of an endpoint of which something was heard in the last <see cref="Seconds"/>.</summary>
+    public IReadOnlyList<string> Variants(string endpoint)
+    {
+        long from = clock.GetUtcNow().ToUnixTimeSeconds() - Seconds;
+        return rings.Where(r => r.Key.Endpoint == endpoint && r.Value.Latest >= from).Select(r => r.Key.Variant).Order(StringComparer.Ordinal).ToArray();
+    }
+
+    private static long? Quantile(ReadOnlySpan<long> histogram, long count, double q)
+    {
+        if (count == 0)
+        {
+            return null;
+        }
+
+        long rank = Math.Max(1, (long)Math.Ceiling(q * count)), seen = 0;
+        for (int i = 0; i < histogram.Length; i++)
+        {
+            seen += histogram[i];
+            if (seen >= rank)
+            {
+                return Bucket.Middle(i);
+            }
+        }
+
+        return Bucket.Middle(histogram.Length - 1);
+    }
+
+    /// <summary>The last seconds of one variant. A bucket is replaced whole when its second is over, so that none is ever cleared under a writer.</summary>
+    private sealed class Ring
+    {
+        private readonly Bucket?[] buckets = new Bucket?[Seconds];
+        private long latest;
+
+        public long Latest => Volatile.Read(ref latest);
+
+        public Bucket At(long second)
+        {
+            ref Bucket? slot = ref buckets[second % Seconds];
+            Bucket? bucket = Volatile.Read(ref slot);
+            while (bucket is null || bucket.Second < second)
+            {
+                var fresh = new Bucket(second);
+                Bucket? before = Interlocked.CompareExchange(ref slot, fresh, bucket);
+                if (ReferenceEquals(before, bucket))
+                {
+                    Volatile.Write(ref latest, second);
+                    return fresh;
+                }
+
+                bucket = before;
+            }
+
+            return bucket;
+        }
+
+        public IEnumerable<Bucket> Since(long from, long to)
+        {
+            for (long second = from; second <= to; second++)
+            {
+                if (Volatile.Read(ref buckets[second % Seconds]) is { } bucket && bucket.Second == second)
+                {
+                    yield return bucket;
+                }
+            }
+        }
+    }
+
+    /// <summary>One second: errors and a histogram of latencies whose bucket sizes grow by a quarter power of two (19 %).</summary>
+    private sealed class Bucket(long second)
+    {
+        /// <summary>Four sizes for each power of two up to 2^26 microseconds (67 s); longer ones fall into the last.</summary>
+        public const int Sizes = 4 * 26;
+
+        private readonly int[] counts = new int[Sizes];
+        private int errors;
+
+        public long Second { get; } = second;
+
+        public int Errors => Volatile.Read(ref errors);
+
+        public void Record(long micros, bool ok)
+        {
+            Interlocked.Increment(ref counts[IndexOf(micros)]);
+            if (!ok)
+            {
+                Interlocked.Increment(ref errors);
+            }
+        }
+
+        public long AddTo(Span<long> histogram)
+        {
+            long sum = 0;
+            for (int i = 0; i < Sizes; i++)
+            {
+                int count = Volatile.Read(ref counts[i]);
+                histogram[i] += count;
+                sum += count;
+            }
+
+            return sum;
+        }
+
+        public static long Middle(int index) => (long)Math.Round(Math.Pow(2, (index + 0.5) / 4));
+
+        private static int IndexOf(long micros)
+        {
+            ulong value = (ulong)Math.Max(1, micros);
+            int power = BitOperations.Log2(value);
+            if (power >= Sizes / 4)
+            {
+                return Sizes - 1;
+            }
+
+            double part = value / (double)(1UL << power);
+            int quarter = part >= 1.6817928305074290 ? 3 : part >= 1.4142135623730951 ? 2 : part >= 1.1892071150027210 ? 1 : 0;
+            return 4 * power + quarter;
+        }
+    }
+}

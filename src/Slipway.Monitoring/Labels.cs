@@ -1,0 +1,291 @@
+using System.Collections.Concurrent;
+using System.Data.Common;
+using Slipway.Foundation;
+
+namespace Slipway.Monitoring;
+
+/// <summary>The truth about one prediction, as it became known.</summary>
+/// <param name="PredictionId">The prediction's id; at most 512 characters.</param>
+/// <param name="Value">The outcome; for a yes-or-no question 1 or 0. Finite.</param>
+/// <param name="At">When it became known.</param>
+/// <param name="Revision">Rises with each correction of the same prediction's label; not negative.</param>
+public sealed record Label(string PredictionId, double Value, DateTimeOffset At, int Revision = 0);
+
+/// <summary>What became of a batch of labels; the numbers add up to the batch.</summary>
+/// <param name="Joined">Stored, and its prediction is known.</param>
+/// <param name="Parked">Stored, and waits for its prediction.</param>
+/// <param name="Duplicate">The same revision with the same value was there already.</param>
+/// <param name="Conflict">The same revision was there with another value, which is kept.</param>
+/// <param name="Stale">Stored, but a higher revision was there already and stays in force.</param>
+/// <param name="Late">Stored, but it came later after its prediction than the label horizon and is not applied.</param>
+public sealed record LabelReport(long Joined, long Parked, long Duplicate, long Conflict, long Stale = 0, long Late = 0);
+
+/// <summary>A stored label.</summary>
+/// <param name="Label">The label.</param>
+/// <param name="State">`joined`, `parked`, `late` or `orphan` (its prediction never came).</param>
+/// <param name="Current">Whether it is the highest revision.</param>
+/// <param name="ReceivedAt">When it was stored.</param>
+public sealed record StoredLabel(Label Label, string State, bool Current, DateTimeOffset ReceivedAt);
+
+/// <summary>
+/// True outcomes and their join with predictions. Appending is idempotent by (endpoint, prediction id, revision): a higher revision
+/// replaces the one before, an equal one never does. What an append reports is durable when it returns.
+/// </summary>
+public sealed class Labels
+{
+    /// <summary>The most labels of one call.</summary>
+    public const int LargestBatch = 10_000;
+
+    private const int LongestId = 512;
+    private const int ParkedAtOnce = 5_000;
+    private readonly Database database;
+    private readonly PredictionArchive archive;
+    private readonly MonitoringOptions options;
+    private readonly TimeProvider clock;
+    private readonly ConcurrentDictionary<string, long> parkedSeen = new(StringComparer.Ordinal);
+
+    internal Labels(Database database, PredictionArchive archive, MonitoringOptions options, TimeProvider clock) =>
+        (this.database, this.archive, this.options, this.clock) = (database, archive, options, clock);
+
+    /// <summary>Stores a batch in one transaction and joins what can be joined.</summary>
+    /// <exception cref="SlipwayException">InvalidArgument with every bad label (the first ten are named); TooLarge above <see cref="LargestBatch"/>.</exception>
+    public async Task<LabelReport> AppendAsync(Actor actor, string endpoint, IReadOnlyList<Label> labels, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(actor);
+        Validate(endpoint, labels);
+        if (labels.Count == 0)
+        {
+            return new LabelReport(0, 0, 0, 0);
+        }
+
+        // The prediction of a label that comes at once may still be in a buffer.
+        await archive.Log.CommitAsync(ct);
+        string[] ids = labels.Select(l => l.PredictionId).Distinct(StringComparer.Ordinal).ToArray();
+        Dictionary<string, Prediction> found = await archive.FindManyAsync(ids, ct);
+        long now = clock.NowMicros();
+        for (int attempt = 1; ; attempt++)
+        {
+            try
+            {
+                return await database.WriteAsync(tx => StoreAsync(tx, endpoint, labels, ids, found, now), ct);
+            }
+            catch (DbException e) when (attempt < 5 && database.Dialect.IsDuplicate(e))
+            {
+                // Another writer stored one of the labels in this moment: now it is there to compare with.
+                continue;
+            }
+        }
+    }
+
+    /// <summary>All revisions of one prediction's label, the highest first.</summary>
+    public async Task<IReadOnlyList<StoredLabel>> FindAsync(string endpoint, string predictionId, CancellationToken ct)
+    {
+        IReadOnlyList<LabelRow> rows = await database.ReadAsync(
+            s => s.QueryAsync<LabelRow>($"SELECT {LabelRow.Columns} FROM monitoring_labels WHERE endpoint = @endpoint AND prediction_id = @predictionId ORDER BY revision DESC", new { endpoint, predictionId }), ct);
+        return rows.Select(r => new StoredLabel(new Label(r.PredictionId, r.Value, Time.FromMicros(r.AtUs), (int)r.Revision), r.State, r.IsCurrent == 1, Time.FromMicros(r.ReceivedUs))).ToArray();
+    }
+
+    /// <summary>Labels in force of an endpoint, by state.</summary>
+    public async Task<IReadOnlyDictionary<string, long>> CountAsync(string endpoint, CancellationToken ct)
+    {
+        IReadOnlyList<CountRow> rows = await database.ReadAsync(
+            s => s.QueryAsync<CountRow>("SELECT state AS State, COUNT(*) AS N FROM monitoring_labels WHERE endpoint = @endpoint AND is_current = 1 GROUP BY state", new { endpoint }), ct);
+        return rows.ToDictionary(r => r.State, r => r.N, StringComparer.Ordinal);
+    }
+
+    /// <summary>Joins parked labels whose predictions have come, and gives up those that waited longer than <see cref="MonitoringOptions.OrphanTtl"/>.</summary>
+    internal async Task JoinParkedAsync(string endpoint, CancellationToken ct)
+    {
+        await archive.Log.CommitAsync(ct);
+        long written = archive.Log.Written;
+        if (parkedSeen.TryGetValue(endpoint, out long seen) && seen == written)
+        {
+            return;
+        }
+
+        IReadOnlyList<LabelRow> parked = await database.ReadAsync(
+            s => s.QueryAsync<LabelRow>($"SELECT {LabelRow.Columns} FROM monitoring_labels WHERE endpoint = @endpoint AND state = 'parked' ORDER BY received_us LIMIT {ParkedAtOnce}", new { endpoint }), ct);
+        if (parked.Count > 0)
+        {
+            Dictionary<string, Prediction> found = await archive.FindManyAsync(parked.Select(p => p.PredictionId).Distinct(StringComparer.Ordinal).ToArray(), ct);
+            long giveUp = clock.NowMicros() - Micros(options.OrphanTtl);
+            await database.WriteAsync(
+                async tx =>
+                {
+                    foreach (LabelRow row in parked)
+                    {
+                        Prediction? prediction = Of(endpoint, row.PredictionId, found);
+                        string state = prediction is not null ? StateOf(prediction, row.AtUs) : row.ReceivedUs < giveUp ? "orphan" : "parked";
+                        if (state != "parked")
+                        {
+                            await tx.ExecuteAsync(
+                                "UPDATE monitoring_labels SET state = @state, model_version = @model, event_us = @at WHERE endpoint = @endpoint AND prediction_id = @PredictionId AND revision = @Revision",
+                                new { state, model = prediction?.ModelVersion, at = prediction is null ? (long?)null : Time.ToMicros(prediction.At), endpoint, row.PredictionId, row.Revision });
+                        }
+                    }
+                },
+                ct);
+        }
+
+        // With a full page there may be more behind it, which the next call sees.
+        if (parked.Count < ParkedAtOnce)
+        {
+            parkedSeen[endpoint] = written;
+        }
+    }
+
+    /// <summary>Labels in force of one model version by prediction id, for predictions with event time in [from, to).</summary>
+    internal async Task<Dictionary<string, double>> InForceAsync(string endpoint, string model, long from, long to, CancellationToken ct)
+    {
+        IReadOnlyList<LabelRow> rows = await database.ReadAsync(
+            s => s.QueryAsync<LabelRow>(
+                "SELECT prediction_id AS PredictionId, value AS Value FROM monitoring_labels WHERE endpoint = @endpoint AND model_version = @model AND event_us >= @from AND event_us < @to AND state = 'joined' AND is_current = 1",
+                new { endpoint, model, from, to }),
+            ct);
+        return rows.ToDictionary(r => r.PredictionId, r => r.Value, StringComparer.Ordinal);
+    }
+
+    /// <summary>A number that changes whenever a label in force of that window is added or replaced: the sum of revisions plus one.</summary>
+    internal Task<long> VersionAsync(string endpoint, string model, long from, long to, CancellationToken ct) => database.ReadAsync(
+        s => s.ScalarAsync<long>(
+            "SELECT CAST(COALESCE(SUM(revision + 1), 0) AS BIGINT) FROM monitoring_labels WHERE endpoint = @endpoint AND model_version = @model AND event_us >= @from AND event_us < @to AND state = 'joined' AND is_current = 1",
+            new { endpoint, model, from, to }),
+        ct);
+
+    private static void Validate(string endpoint, IReadOnlyList<Label> labels)
+    {
+        if (string.IsNullOrEmpty(endpoint))
+        {
+            throw SlipwayException.Invalid("the labels cannot be stored", "the endpoint has no name", "name the endpoint that made the predictions");
+        }
+
+        if (labels.Count > LargestBatch)
+        {
+            throw new SlipwayException(ErrorCode.TooLarge, "the labels cannot be stored", $"{labels.Count} labels in one call, {LargestBatch} are allowed", "send them in several calls");
+        }
+
+        string[] bad = labels.Select((l, i) => (Why: Problem(l), Index: i)).Where(p => p.Why is not null).Select(p => $"label {p.Index}: {p.Why}").ToArray();
+        if (bad.Length > 0)
+        {
+            string more = bad.Length > 10 ? $" and {bad.Length - 10} more" : "";
+            throw SlipwayException.Invalid("the labels cannot be stored", string.Join("; ", bad.Take(10)) + more, "correct them and send the batch again; nothing of it was stored");
+        }
+    }
+
+    private static string? Problem(Label label) => label switch
+    {
+        { PredictionId: null or "" } => "the prediction id is empty",
+        { PredictionId.Length: > LongestId } => $"the prediction id has {label.PredictionId.Length} characters, {LongestId} are allowed",
+        { Revision: < 0 } => $"the revision is {label.Revision}",
+        _ => double.IsFinite(label.Value) ? null : $"the value is {label.Value}",
+    };
+
+    private static Prediction? Of(string endpoint, string id, Dictionary<string, Prediction> found) =>
+        found.TryGetValue(id, out Prediction? p) && p.Endpoint == endpoint ? p : null;
+
+    private static long Micros(TimeSpan span) => span.Ticks / TimeSpan.TicksPerMicrosecond;
+
+    private string StateOf(Prediction prediction, long labelAt) => labelAt - Time.ToMicros(prediction.At) > Micros(options.LabelHorizon) ? "late" : "joined";
+
+    private async Task<LabelReport> StoreAsync(Tx tx, string endpoint, IReadOnlyList<Label> labels, string[] ids, Dictionary<string, Prediction> found, long now)
+    {
+        var known = new Dictionary<(string Id, long Revision), double>();
+        var highest = new Dictionary<string, long>(StringComparer.Ordinal);
+        foreach (string[] chunk in ids.Chunk(500))
+        {
+            foreach (LabelRow row in await tx.QueryAsync<LabelRow>($"SELECT {LabelRow.Columns} FROM monitoring_labels WHERE endpoint = @endpoint AND prediction_id IN @chunk", new { endpoint, chunk }))
+            {
+                known[(row.PredictionId, row.Revision)] = row.Value;
+                highest[row.PredictionId] = Math.Max(highest.GetValueOrDefault(row.PredictionId, -1), row.Revision);
+            }
+        }
+
+        long joined = 0, parked = 0, duplicate = 0, conflict = 0, stale = 0, late = 0;
+        await using DbCommand insert = Insert(tx);
+        foreach (Label label in labels)
+        {
+            if (known.TryGetValue((label.PredictionId, label.Revision), out double value))
+            {
+                _ = value.Equals(label.Value) ? duplicate++ : conflict++;
+                continue;
+            }
+
+            long before = highest.GetValueOrDefault(label.PredictionId, -1);
+            bool current = label.Revision > before;
+            if (current && before >= 0)
+            {
+                await tx.ExecuteAsync("UPDATE monitoring_labels SET is_current = 0 WHERE endpoint = @endpoint AND prediction_id = @PredictionId AND revision = @before", new { endpoint, label.PredictionId, before });
+            }
+
+            Prediction? prediction = Of(endpoint, label.PredictionId, found);
+            string state = prediction is null ? "parked" : StateOf(prediction, Time.ToMicros(label.At));
+            Set(insert, endpoint, label, now, state, current, prediction);
+            await insert.ExecuteNonQueryAsync(tx.Token);
+            known.Add((label.PredictionId, label.Revision), label.Value);
+            highest[label.PredictionId] = Math.Max(before, label.Revision);
+            _ = !current ? stale++ : state switch { "joined" => joined++, "late" => late++, _ => parked++ };
+        }
+
+        return new LabelReport(joined, parked, duplicate, conflict, stale, late);
+    }
+
+    private static DbCommand Insert(Tx tx)
+    {
+        DbCommand insert = tx.Command("INSERT INTO monitoring_labels (endpoint, prediction_id, revision, value, at_us, received_us, state, is_current, model_version, event_us) VALUES (@endpoint, @id, @revision, @value, @at, @received, @state, @current, @model, @event)");
+        foreach (string name in new[] { "endpoint", "id", "revision", "value", "at", "received", "state", "current", "model", "event" })
+        {
+            DbParameter parameter = insert.CreateParameter();
+            parameter.ParameterName = name;
+            parameter.DbType = name switch
+            {
+                "endpoint" or "id" or "state" or "model" => System.Data.DbType.String,
+                "value" => System.Data.DbType.Double,
+                "current" => System.Data.DbType.Int32,
+                _ => System.Data.DbType.Int64,
+            };
+            insert.Parameters.Add(parameter);
+        }
+
+        return insert;
+    }
+
+    private static void Set(DbCommand insert, string endpoint, Label label, long now, string state, bool current, Prediction? prediction)
+    {
+        insert.Parameters["endpoint"].Value = endpoint;
+        insert.Parameters["id"].Value = label.PredictionId;
+        insert.Parameters["revision"].Value = (long)label.Revision;
+        insert.Parameters["value"].Value = label.Value;
+        insert.Parameters["at"].Value = Time.ToMicros(label.At);
+        insert.Parameters["received"].Value = now;
+        insert.Parameters["state"].Value = state;
+        insert.Parameters["current"].Value = current ? 1 : 0;
+        insert.Parameters["model"].Value = prediction is null ? DBNull.Value : prediction.ModelVersion;
+        insert.Parameters["event"].Value = prediction is null ? DBNull.Value : Time.ToMicros(prediction.At);
+    }
+
+    private sealed class LabelRow
+    {
+        public const string Columns = "prediction_id AS PredictionId, revision AS Revision, value AS Value, at_us AS AtUs, received_us AS ReceivedUs, state AS State, is_current AS IsCurrent";
+
+        public string PredictionId { get; set; } = "";
+
+        public long Revision { get; set; }
+
+        public double Value { get; set; }
+
+        public long AtUs { get; set; }
+
+        public long ReceivedUs { get; set; }
+
+        public string State { get; set; } = "";
+
+        public long IsCurrent { get; set; }
+    }
+
+    private sealed class CountRow
+    {
+        public string State { get; set; } = "";
+
+        public long N { get; set; }
+    }
+}

@@ -1,0 +1,81 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Slipway.Foundation;
+
+namespace Slipway.Monitoring;
+
+/// <summary>Puts the monitoring module together.</summary>
+public static class MonitoringModule
+{
+    /// <summary>Registers predictions, labels, monitors, health and alerts. Needs the foundation; opens the prediction log when it is first used or the host starts.</summary>
+    /// <exception cref="SlipwayException">InvalidArgument with every setting that is out of range.</exception>
+    public static IServiceCollection AddMonitoring(this IServiceCollection services, MonitoringOptions options)
+    {
+        if (options.Problems() is { Count: > 0 } problems)
+        {
+            throw SlipwayException.Invalid("the monitoring settings are not valid", string.Join(" ", problems));
+        }
+
+        services.AddSingleton(options);
+        services.AddSingleton(new MigrationSource(typeof(MonitoringModule).Assembly));
+        services.AddSingleton(p => new PredictionLog(options.Directory ?? p.GetRequiredService<DataLayout>().Predictions, options, p.GetRequiredService<TimeProvider>(), p.GetRequiredService<ILogger<PredictionLog>>()));
+        services.AddSingleton<PredictionArchive>();
+        services.AddSingleton(p => new Predictions(p.GetRequiredService<PredictionArchive>()));
+        services.AddSingleton(p => new Labels(p.GetRequiredService<Database>(), p.GetRequiredService<PredictionArchive>(), options, p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new Health(p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<AlertState>();
+        services.AddSingleton<Webhook>();
+        services.AddClockedWork<MonitorWork>();
+        services.AddClockedWork<NotificationWork>();
+        services.AddSingleton(p => new Monitors(
+            p.GetRequiredService<Database>(), p.GetRequiredService<IBlobStore>(), p.GetRequiredService<Journal>(), p.GetRequiredService<MonitorWork>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new Alerts(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<TimeProvider>()));
+        services.AddHostedService<Compaction>();
+        return services;
+    }
+}
+
+/// <summary>Opens the prediction log when the host starts and compacts segments as they become complete.</summary>
+internal sealed partial class Compaction(PredictionArchive archive, ILogger<Compaction> logger) : BackgroundService
+{
+    /// <summary>Segments that could not be compacted are tried again after this pause.</summary>
+    private static readonly TimeSpan Again = TimeSpan.FromSeconds(30);
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        using var rolled = new SemaphoreSlim(1);
+        void Wake() => rolled.Release();
+        archive.Log.Rolled += Wake;
+        try
+        {
+            while (!stoppingToken.IsCancellationRequested)
+            {
+                await rolled.WaitAsync(Again, stoppingToken);
+                try
+                {
+                    await archive.CompactAsync(stoppingToken);
+                }
+                catch (Exception e) when (!stoppingToken.IsCancellationRequested)
+                {
+                    // The segment stays as it is: readable, durable, and tried again.
+                    Log.Failed(logger, e);
+                }
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            return;
+        }
+        finally
+        {
+            archive.Log.Rolled -= Wake;
+        }
+    }
+
+    private static partial class Log
+    {
+        [LoggerMessage(Level = LogLevel.Error, Message = "A complete prediction segment could not be compacted; it is tried again in 30 seconds.")]
+        public static partial void Failed(ILogger logger, Exception e);
+    }
+}

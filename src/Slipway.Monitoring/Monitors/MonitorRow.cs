@@ -1,0 +1,123 @@
+using System.Text.Json;
+using Slipway.Foundation;
+
+namespace Slipway.Monitoring;
+
+/// <summary>A monitor as the table keeps it.</summary>
+internal sealed class MonitorRow
+{
+    public const string Columns = "id AS Id, endpoint AS Endpoint, model_version AS ModelVersion, config AS Config, config_digest AS ConfigDigest, reference AS Reference, reference_rows AS ReferenceRows, reference_auc AS ReferenceAuc, next_us AS NextUs, watermark_us AS WatermarkUs, created_by AS CreatedBy, created_us AS CreatedUs, stopped_us AS StoppedUs, last_error AS LastError";
+
+    public string Id { get; set; } = "";
+
+    public string Endpoint { get; set; } = "";
+
+    public string ModelVersion { get; set; } = "";
+
+    public string Config { get; set; } = "";
+
+    public string ConfigDigest { get; set; } = "";
+
+    public string Reference { get; set; } = "";
+
+    public long ReferenceRows { get; set; }
+
+    public double? ReferenceAuc { get; set; }
+
+    public long? NextUs { get; set; }
+
+    public long? WatermarkUs { get; set; }
+
+    public string CreatedBy { get; set; } = "";
+
+    public long CreatedUs { get; set; }
+
+    public long? StoppedUs { get; set; }
+
+    public string? LastError { get; set; }
+
+    public MonitorConfig ReadConfig() => JsonSerializer.Deserialize<MonitorConfig>(Config, CanonicalJson.Options)
+        ?? throw new SlipwayException(ErrorCode.DataLoss, $"monitor \"{Id}\" cannot be read", "its configuration is null");
+
+    public Monitor Read()
+    {
+        MonitorConfig config = ReadConfig();
+        return new Monitor(
+            Id, Endpoint, ModelVersion, config.FeatureNames, config.Window, config.Thresholds, Reference, ReferenceRows, ReferenceAuc,
+            At(NextUs), At(WatermarkUs), CreatedBy, Time.FromMicros(CreatedUs), At(StoppedUs), LastError);
+    }
+
+    private static DateTimeOffset? At(long? micros) => micros is { } m ? Time.FromMicros(m) : null;
+}
+
+/// <summary>A point as the table keeps it.</summary>
+internal sealed class PointRow
+{
+    public const string Columns = "start_us AS StartUs, end_us AS EndUs, metric AS Metric, column_name AS ColumnName, revision AS Revision, value AS Value, n AS N, state AS State, level AS Level, lower_limit AS LowerLimit, upper_limit AS UpperLimit, standard_error AS StandardError, coverage AS Coverage, label_version AS LabelVersion, why AS Why, detail AS Detail, made_us AS MadeUs";
+
+    public long StartUs { get; set; }
+
+    public long EndUs { get; set; }
+
+    public string Metric { get; set; } = "";
+
+    public string ColumnName { get; set; } = "";
+
+    public long Revision { get; set; }
+
+    public double? Value { get; set; }
+
+    public long N { get; set; }
+
+    public string State { get; set; } = "";
+
+    public string Level { get; set; } = "";
+
+    public double? LowerLimit { get; set; }
+
+    public double? UpperLimit { get; set; }
+
+    public double? StandardError { get; set; }
+
+    public double? Coverage { get; set; }
+
+    public long LabelVersion { get; set; }
+
+    public string? Why { get; set; }
+
+    public string Detail { get; set; } = "";
+
+    public long MadeUs { get; set; }
+
+    public MonitorPoint Read() => new(
+        Time.FromMicros(StartUs), Time.FromMicros(EndUs), Metric, ColumnName.Length == 0 ? null : ColumnName, Value, N, State, LowerLimit, UpperLimit, Why, Detail, Level, (int)Revision, StandardError, Coverage);
+
+    public static Task InsertAsync(Tx tx, string monitor, MonitorPoint p, long labelVersion, long madeUs) => tx.ExecuteAsync(
+        "INSERT INTO monitoring_points (monitor, start_us, end_us, metric, column_name, revision, value, n, state, level, lower_limit, upper_limit, standard_error, coverage, label_version, why, detail, made_us) VALUES (@monitor, @start, @end, @Metric, @column, @Revision, @Value, @N, @State, @Level, @Lower, @Upper, @Error, @Coverage, @labelVersion, @Why, @Detail, @madeUs)",
+        new
+        {
+            monitor,
+            start = Time.ToMicros(p.WindowStart),
+            end = Time.ToMicros(p.WindowEnd),
+            p.Metric,
+            column = p.Column ?? "",
+            p.Revision,
+            p.Value,
+            p.N,
+            p.State,
+            p.Level,
+            p.Lower,
+            p.Upper,
+            p.Error,
+            p.Coverage,
+            labelVersion,
+            p.Why,
+            p.Detail,
+            madeUs,
+        });
+
+    /// <summary>The latest revision of each point of each window of a monitor from a start on.</summary>
+    public static Task<IReadOnlyList<PointRow>> LatestAsync(Session s, string monitor, long from, long to) => s.QueryAsync<PointRow>(
+        $"SELECT {Columns} FROM monitoring_points p WHERE monitor = @monitor AND start_us >= @from AND start_us < @to AND revision = (SELECT MAX(q.revision) FROM monitoring_points q WHERE q.monitor = p.monitor AND q.start_us = p.start_us AND q.metric = p.metric AND q.column_name = p.column_name) ORDER BY start_us, metric, column_name",
+        new { monitor, from, to });
+}

@@ -1,0 +1,237 @@
+using System.Collections.Concurrent;
+using System.Text.Json;
+using Slipway.Foundation;
+
+namespace Slipway.Monitoring;
+
+/// <summary>
+/// Evaluates monitors. Each closed window is judged once, in the order of event time; its performance is measured again while labels
+/// for it arrive. Points, rules, alerts and the monitor's position move in one transaction, so a step may die anywhere.
+/// </summary>
+internal sealed class MonitorWork(Database database, IBlobStore blobs, PredictionArchive archive, Labels labels, AlertState alerts, Wakeups wakeups, MonitoringOptions options, TimeProvider clock) : IClockedWork
+{
+    private const int WindowsAtOnce = 50;
+    /// <summary>Windows without rows behind the last prediction of a version that are written before the monitor waits for the next one.</summary>
+    private const int EmptyWindows = 8;
+    private const int CachedReferences = 64;
+    private static readonly TimeSpan ClockSkew = TimeSpan.FromMinutes(5);
+    private static readonly TimeSpan SettledAfter = TimeSpan.FromMinutes(1);
+    private readonly ConcurrentDictionary<string, SemaphoreSlim> turns = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, MonitorReference> references = new(StringComparer.Ordinal);
+
+    public string Kind => "monitor";
+
+    public Task<IReadOnlyList<string>> OpenAsync(CancellationToken ct) =>
+        database.ReadAsync(s => s.QueryAsync<string>("SELECT id FROM monitoring_monitors WHERE stopped_us IS NULL ORDER BY id"), ct);
+
+    public async Task<DateTimeOffset?> StepAsync(string key, CancellationToken ct)
+    {
+        MonitorRow? monitor = await FindAsync(key, ct);
+        if (monitor is null || monitor.StoppedUs is not null)
+        {
+            return null;
+        }
+
+        await EvaluateAsync(monitor.Id, ct);
+        return clock.GetUtcNow() + options.MonitorInterval;
+    }
+
+    public Task<MonitorRow?> FindAsync(string id, CancellationToken ct) =>
+        database.ReadAsync(s => s.FindAsync<MonitorRow>($"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE id = @id", new { id }), ct);
+
+    /// <summary>Judges every window that is closed by now and measures again what new labels have changed.</summary>
+    /// <returns>How many points were written.</returns>
+    public async Task<int> EvaluateAsync(string id, CancellationToken ct)
+    {
+        SemaphoreSlim turn = turns.GetOrAdd(id, static _ => new SemaphoreSlim(1, 1));
+        await turn.WaitAsync(ct);
+        try
+        {
+            MonitorRow monitor = await FindAsync(id, ct) ?? throw SlipwayException.NotFound("monitor", id, "slipway monitor list");
+            if (monitor.StoppedUs is not null)
+            {
+                return 0;
+            }
+
+            try
+            {
+                return await EvaluateAsync(monitor, ct);
+            }
+            catch (Exception e) when (e is not OperationCanceledException)
+            {
+                string why = e is SlipwayException s ? s.Sentence : $"{e.GetType().Name}: {e.Message}";
+                await database.WriteAsync(tx => tx.ExecuteAsync("UPDATE monitoring_monitors SET last_error = @why WHERE id = @id", new { why, id }), ct);
+                throw;
+            }
+        }
+        finally
+        {
+            turn.Release();
+        }
+    }
+
+    private async Task<int> EvaluateAsync(MonitorRow monitor, CancellationToken ct)
+    {
+        await labels.JoinParkedAsync(monitor.Endpoint, ct);
+        MonitorConfig config = monitor.ReadConfig();
+        MonitorReference reference = await ReferenceAsync(monitor.Reference, ct);
+        (long stream, _, long latest) = await archive.ExtentAsync(monitor.Endpoint, null, ct);
+        (long own, long first, long last) = await archive.ExtentAsync(monitor.Endpoint, monitor.ModelVersion, ct);
+        int written = 0;
+        if (stream > 0 && own > 0)
+        {
+            // One event time from the future must not close the windows between now and it.
+            DateTimeOffset seen = Time.FromMicros(Math.Min(latest, Time.ToMicros(clock.GetUtcNow() + ClockSkew)));
+            DateTimeOffset watermark = seen - config.Window.Lateness;
+            DateTimeOffset start = monitor.NextUs is { } next ? Time.FromMicros(next) : config.Window.StartOf(Time.FromMicros(first));
+            DateTimeOffset idle = config.Window.StartOf(Time.FromMicros(last)) + (EmptyWindows + 1) * config.Window.Length;
+            for (int i = 0; i < WindowsAtOnce && start + config.Window.Length <= watermark && start < idle; i++)
+            {
+                written += await CloseAsync(monitor, config, reference, start, watermark, ct);
+                start += config.Window.Length;
+            }
+        }
+
+        written += await ReviseAsync(monitor, config, reference, ct);
+        if (monitor.LastError is not null)
+        {
+            await database.WriteAsync(tx => tx.ExecuteAsync("UPDATE monitoring_monitors SET last_error = NULL WHERE id = @Id", new { monitor.Id }), ct);
+        }
+
+        return written;
+    }
+
+    private async Task<int> CloseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, DateTimeOffset watermark, CancellationToken ct)
+    {
+        (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, reference, start, ct);
+        MonitorPoint[] points = [.. measure.Drift(), .. measure.Performance()];
+        long expected = Time.ToMicros(start), now = clock.NowMicros();
+        IReadOnlyList<string>? notifications = await database.WriteAsync(
+            async tx =>
+            {
+                // Another evaluation may have closed the window since it was read; then this one has nothing to say.
+                long? at = await tx.ScalarAsync<long?>("SELECT next_us FROM monitoring_monitors WHERE id = @Id", new { monitor.Id });
+                if (at is not null && at != expected)
+                {
+                    return null;
+                }
+
+                foreach (MonitorPoint point in points)
+                {
+                    await PointRow.InsertAsync(tx, monitor.Id, point, version, now);
+                }
+
+                await tx.ExecuteAsync(
+                    "UPDATE monitoring_monitors SET next_us = @next, watermark_us = @watermark WHERE id = @Id",
+                    new { next = Time.ToMicros(start + config.Window.Length), watermark = Time.ToMicros(watermark), monitor.Id });
+                return await alerts.ApplyAsync(tx, monitor, reference, config.Thresholds, points, points);
+            },
+            ct);
+        await WakeAsync(notifications);
+        return notifications is null ? 0 : points.Length;
+    }
+
+    /// <summary>Measures performance again in the newest windows whose labels have changed since their latest revision.</summary>
+    private async Task<int> ReviseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, CancellationToken ct)
+    {
+        IReadOnlyList<PointRow> newest = await database.ReadAsync(
+            s => s.QueryAsync<PointRow>(
+                $"SELECT {PointRow.Columns} FROM monitoring_points p WHERE monitor = @Id AND metric = 'auc' AND revision = (SELECT MAX(q.revision) FROM monitoring_points q WHERE q.monitor = p.monitor AND q.start_us = p.start_us AND q.metric = p.metric AND q.column_name = p.column_name) ORDER BY start_us DESC LIMIT @RevisedWindows",
+                new { monitor.Id, options.RevisedWindows }),
+            ct);
+        int written = 0;
+        foreach (PointRow point in newest.Reverse())
+        {
+            if (await labels.VersionAsync(monitor.Endpoint, monitor.ModelVersion, point.StartUs, point.EndUs, ct) != point.LabelVersion)
+            {
+                written += await ReviseAsync(monitor, config, reference, point, ct);
+            }
+        }
+
+        return written;
+    }
+
+    private async Task<int> ReviseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, PointRow before, CancellationToken ct)
+    {
+        (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, reference, Time.FromMicros(before.StartUs), ct);
+        MonitorPoint[] points = measure.Performance().Select(p => p with { Revision = (int)before.Revision + 1 }).ToArray();
+        // Labels arrive one by one: a revision is worth a row when it says something else, adds a fiftieth of the window, completes
+        // it, corrects a value, or when the labels have come to rest.
+        MonitorPoint? auc = points.FirstOrDefault(p => p.Metric == "auc");
+        bool worth = auc is not null
+            && (auc.State != before.State
+                || auc.N <= before.N
+                || auc.Coverage >= 1
+                || (auc.N - before.N) * 50 >= measure.Rows
+                || clock.NowMicros() - before.MadeUs >= SettledAfter.Ticks / TimeSpan.TicksPerMicrosecond);
+        if (!worth)
+        {
+            return 0;
+        }
+
+        long now = clock.NowMicros();
+        IReadOnlyList<string>? notifications = await database.WriteAsync(
+            async tx =>
+            {
+                IReadOnlyList<PointRow> latest = await PointRow.LatestAsync(tx, monitor.Id, before.StartUs, before.EndUs);
+                if (latest.Any(p => p.Metric == "auc" && p.Revision != before.Revision))
+                {
+                    return null;
+                }
+
+                foreach (MonitorPoint point in points)
+                {
+                    await PointRow.InsertAsync(tx, monitor.Id, point, version, now);
+                }
+
+                MonitorPoint[] window = [.. latest.Select(p => p.Read()).Where(p => points.All(q => q.Metric != p.Metric)), .. points];
+                return await alerts.ApplyAsync(tx, monitor, reference, config.Thresholds, points, window);
+            },
+            ct);
+        await WakeAsync(notifications);
+        return notifications is null ? 0 : points.Length;
+    }
+
+    private async Task<(WindowMeasure Measure, long LabelVersion)> MeasureAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, CancellationToken ct)
+    {
+        DateTimeOffset end = start + config.Window.Length;
+        long from = Time.ToMicros(start), to = Time.ToMicros(end);
+        // The version is read first: a label that comes in between makes one more revision, never a lost one.
+        long version = await labels.VersionAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
+        Dictionary<string, double> known = await labels.InForceAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
+        var measure = new WindowMeasure(config, reference, start, end);
+        await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct))
+        {
+            measure.Add(prediction, known.TryGetValue(prediction.Id, out double value) ? value : null);
+        }
+
+        return (measure, version);
+    }
+
+    private async Task<MonitorReference> ReferenceAsync(string hash, CancellationToken ct)
+    {
+        if (references.TryGetValue(hash, out MonitorReference? cached))
+        {
+            return cached;
+        }
+
+        await using Stream content = await blobs.OpenAsync(hash, ct);
+        MonitorReference reference = await JsonSerializer.DeserializeAsync<MonitorReference>(content, CanonicalJson.Options, ct)
+            ?? throw new SlipwayException(ErrorCode.DataLoss, $"the reference {hash} cannot be read", "it is null");
+        if (references.Count >= CachedReferences)
+        {
+            references.Clear();
+        }
+
+        references[hash] = reference;
+        return reference;
+    }
+
+    private async Task WakeAsync(IReadOnlyList<string>? notifications)
+    {
+        foreach (string id in notifications ?? [])
+        {
+            await wakeups.WakeAsync(NotificationWork.Name, id);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+using Slipway.Foundation;
+
+namespace Slipway.Monitoring;
+
+/// <summary>Watches model versions on endpoints: freezes a reference, judges each closed window of event time against it, raises alerts.</summary>
+public sealed class Monitors
+{
+    /// <summary>The most features of one monitor.</summary>
+    public const int MostFeatures = 2_000;
+
+    /// <summary>The most points that one call gives.</summary>
+    public const int MostPoints = 100_000;
+
+    private readonly Database database;
+    private readonly IBlobStore blobs;
+    private readonly Journal journal;
+    private readonly MonitorWork work;
+    private readonly AlertState alerts;
+    private readonly Wakeups wakeups;
+    private readonly TimeProvider clock;
+
+    internal Monitors(Database database, IBlobStore blobs, Journal journal, MonitorWork work, AlertState alerts, Wakeups wakeups, TimeProvider clock) =>
+        (this.database, this.blobs, this.journal, this.work, this.alerts, this.wakeups, this.clock) = (database, blobs, journal, work, alerts, wakeups, clock);
+
+    /// <summary>Freezes the reference and watches from now on. The same request again gives the monitor that is there.</summary>
+    /// <exception cref="SlipwayException">InvalidArgument with every problem of the request; Conflict when the version is watched on this endpoint with another reference or rule.</exception>
+    public async Task<Monitor> WatchAsync(Actor actor, WatchRequest request, CancellationToken ct)
+    {
+        Validate(request);
+        byte[] config = CanonicalJson.Serialize(MonitorConfig.Of(request));
+        MonitorReference reference = MonitorReference.Freeze(request);
+        using var content = new MemoryStream(CanonicalJson.Serialize(reference));
+        BlobInfo blob = await blobs.PutAsync(content, ct);
+        var row = new MonitorRow
+        {
+            Id = Ids.New(),
+            Endpoint = request.Endpoint,
+            ModelVersion = request.ModelVersion,
+            Config = System.Text.Encoding.UTF8.GetString(config),
+            ConfigDigest = Digest.Sha256Hex(config),
+            Reference = blob.Hash,
+            ReferenceRows = reference.Rows,
+            ReferenceAuc = reference.Performance?.Auc,
+            CreatedBy = actor.Name,
+            CreatedUs = clock.NowMicros(),
+        };
+        Monitor monitor = await database.WriteAsync(tx => CreateAsync(tx, actor, row, request.Reference.Sources), ct);
+        await wakeups.WakeAsync(work.Kind, monitor.Id);
+        return monitor;
+    }
+
+    /// <summary>All monitors, the newest first; stopped ones too.</summary>
+    public async Task<IReadOnlyList<Monitor>> ListAsync(CancellationToken ct)
+    {
+        IReadOnlyList<MonitorRow> rows = await database.ReadAsync(s => s.QueryAsync<MonitorRow>($"SELECT {MonitorRow.Columns} FROM monitoring_monitors ORDER BY created_us DESC, id DESC"), ct);
+        return rows.Select(r => r.Read()).ToArray();
+    }
+
+    /// <summary>One monitor.</summary>
+    /// <exception cref="SlipwayException">NotFound.</exception>
+    public async Task<Monitor> GetAsync(string monitorId, CancellationToken ct) =>
+        (await work.FindAsync(monitorId, ct))?.Read() ?? throw SlipwayException.NotFound("monitor", monitorId, "slipway monitor list");
+
+    /// <summary>The monitor that watches a version on an endpoint, or null.</summary>
+    public async Task<Monitor?> FindAsync(string endpoint, string modelVersion, CancellationToken ct) => (await database.ReadAsync(
+        s => s.FindAsync<MonitorRow>($"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE endpoint = @endpoint AND model_version = @modelVersion AND stopped_us IS NULL", new { endpoint, modelVersion }), ct))?.Read();
+
+    /// <summary>The latest revision of every point, by window, metric and column. Of more than <see cref="MostPoints"/> the newest windows.</summary>
+    public async Task<IReadOnlyList<MonitorPoint>> PointsAsync(string monitorId, CancellationToken ct)
+    {
+        await GetAsync(monitorId, ct);
+        IReadOnlyList<PointRow> rows = await database.ReadAsync(s => PointRow.LatestAsync(s, monitorId, long.MinValue, long.MaxValue), ct);
+        return rows.Skip(Math.Max(0, rows.Count - MostPoints)).Select(r => r.Read()).ToArray();
+    }
+
+    /// <summary>Every revision of one window's points, in the order they were made.</summary>
+    public async Task<IReadOnlyList<MonitorPoint>> RevisionsAsync(string monitorId, DateTimeOffset windowStart, CancellationToken ct)
+    {
+        IReadOnlyList<PointRow> rows = await database.ReadAsync(
+            s => s.QueryAsync<PointRow>($"SELECT {PointRow.Columns} FROM monitoring_points WHERE monitor = @monitorId AND start_us = @start ORDER BY revision, metric, column_name", new { monitorId, start = Time.ToMicros(windowStart) }), ct);
+        return rows.Select(r => r.Read()).ToArray();
+    }
+
+    /// <summary>Judges at once every window that is closed by now, and measures again what new labels have changed; the clock does the same by itself.</summary>
+    /// <returns>How many points were written.</returns>
+    public Task<int> EvaluateAsync(string monitorId, CancellationToken ct) => work.EvaluateAsync(monitorId, ct);
+
+    /// <summary>Stops watching, for example when the version is retired. Its firing alerts resolve; points and alerts are kept.</summary>
+    /// <exception cref="SlipwayException">NotFound.</exception>
+    public async Task<Monitor> StopAsync(Actor actor, string monitorId, CancellationToken ct)
+    {
+        Monitor before = await GetAsync(monitorId, ct);
+        long now = clock.NowMicros();
+        IReadOnlyList<string> notifications = await database.WriteAsync(
+            async tx =>
+            {
+                if (await tx.ExecuteAsync("UPDATE monitoring_monitors SET stopped_us = @now WHERE id = @monitorId AND stopped_us IS NULL", new { now, monitorId }) == 0)
+                {
+                    return [];
+                }
+
+                await journal.AppendAsync(tx, actor, "monitor.stopped", before.Subject, new MonitorStopped(before.Id, before.Endpoint, before.ModelVersion), Links(before.Endpoint, before.ModelVersion));
+                return await alerts.StopAsync(tx, actor, monitorId);
+            },
+            ct);
+        foreach (string id in notifications)
+        {
+            await wakeups.WakeAsync(NotificationWork.Name, id);
+        }
+
+        return await GetAsync(monitorId, ct);
+    }
+
+    private static Subject[] Links(string endpoint, string modelVersion) => [new("endpoint", endpoint), new("model-version", modelVersion)];
+
+    private async Task<Monitor> CreateAsync(Tx tx, Actor actor, MonitorRow row, IReadOnlyList<Subject> sources)
+    {
+        MonitorRow? there = await tx.FindAsync<MonitorRow>(
+            $"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE endpoint = @Endpoint AND model_version = @ModelVersion AND stopped_us IS NULL", new { row.Endpoint, row.ModelVersion });
+        if (there is not null)
+        {
+            return there.ConfigDigest == row.ConfigDigest && there.Reference == row.Reference
+                ? there.Read()
+                : throw new SlipwayException(
+                    ErrorCode.Conflict, $"{row.ModelVersion} on endpoint \"{row.Endpoint}\" is watched already", $"monitor {there.Id} has another {(there.Reference == row.Reference ? "rule" : "reference")}", $"slipway monitor stop {there.Id}, then watch again");
+        }
+
+        await tx.ExecuteAsync(
+            "INSERT INTO monitoring_monitors (id, endpoint, model_version, config, config_digest, reference, reference_rows, reference_auc, created_by, created_us) VALUES (@Id, @Endpoint, @ModelVersion, @Config, @ConfigDigest, @Reference, @ReferenceRows, @ReferenceAuc, @CreatedBy, @CreatedUs)",
+            row);
+        Monitor monitor = row.Read();
+        var body = new MonitorCreated(row.Id, row.Endpoint, row.ModelVersion, row.Reference, row.ReferenceRows, row.ReferenceAuc, row.ConfigDigest);
+        await journal.AppendAsync(tx, actor, "monitor.created", monitor.Subject, body, Links(row.Endpoint, row.ModelVersion).Concat(sources));
+        return monitor;
+    }
+
+    private static void Validate(WatchRequest r)
+    {
+        r.Window.Validate();
+        var problems = new List<string>();
+        Check(!string.IsNullOrEmpty(r.Endpoint), "the endpoint has no name");
+        Check(!string.IsNullOrEmpty(r.ModelVersion), "the model version has no name");
+        Check(r.FeatureNames.Count is > 0 and <= MostFeatures, $"{r.FeatureNames.Count} features, 1 to {MostFeatures} are allowed");
+        Check(r.FeatureNames.Distinct(StringComparer.Ordinal).Count() == r.FeatureNames.Count, "two features have one name");
+        Check(r.Reference.Columns.Count == r.FeatureNames.Count, $"{r.Reference.Columns.Count} reference columns for {r.FeatureNames.Count} features");
+        int rows = r.Reference.Columns.Count == 0 ? 0 : r.Reference.Columns[0].Length;
+        Check(rows > 0, "the reference has no rows");
+        Check(r.Reference.Columns.All(c => c.Length == rows), "the reference columns differ in length");
+        Check(r.Reference.Scores is null || r.Reference.Scores.Length == rows, $"{r.Reference.Scores?.Length} reference scores for {rows} rows");
+        Check(r.Reference.Labels is null || r.Reference.Labels.Length == rows, $"{r.Reference.Labels?.Length} reference labels for {rows} rows");
+        foreach (string name in (r.Watched ?? []).Concat(r.Categorical).Where(n => !r.FeatureNames.Contains(n, StringComparer.Ordinal)).Distinct(StringComparer.Ordinal))
+        {
+            problems.Add($"`{name}` is not a feature");
+        }
+
+        Thresholds t = r.Thresholds;
+        Check(0 <= t.Warn && t.Warn <= t.Major && t.Major <= t.Severe, $"drift levels {t.Warn}, {t.Major}, {t.Severe} do not rise");
+        Check(DriftLevel.Rank(t.AlertFrom) > 0, $"alerts cannot begin at level '{t.AlertFrom}'");
+        Check(t.DiscoveryRate is > 0 and < 1 && t.SingleAlpha is > 0 and < 1, "significance levels lie between 0 and 1");
+        Check(t.AucDrop is >= 0 and < 1 && t.MissingChange is >= 0 and < 1 && t.LeastCoverage is >= 0 and <= 1 && t.ClearBelow is >= 0 and <= 1, "shares lie between 0 and 1");
+        Check(t.LeastLabelled >= 2 && t.LeastPerClass >= 1, "at least 2 labelled rows and 1 of each class are needed to judge");
+        Check(Fits(t.ForWarn) && Fits(t.ForMajor) && t.ResolveAfter is >= 1 and <= AlertRule.LongestHistory, $"k of n needs 1 <= k <= n <= {AlertRule.LongestHistory}");
+        if (problems.Count > 0)
+        {
+            throw SlipwayException.Invalid("the version cannot be watched", string.Join("; ", problems), "correct the request and send it again");
+        }
+
+        static bool Fits(AlertFor rule) => rule.K >= 1 && rule.K <= rule.N && rule.N <= AlertRule.LongestHistory;
+
+        void Check(bool fine, string problem)
+        {
+            if (!fine)
+            {
+                problems.Add(problem);
+            }
+        }
+    }
+}

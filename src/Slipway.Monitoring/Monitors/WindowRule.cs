@@ -1,0 +1,49 @@
+using Slipway.Foundation;
+
+namespace Slipway.Monitoring;
+
+/// <summary>
+/// Tumbling windows of event time in UTC, half-open [start, end): a day, a week from Monday, or a number of hours counted from
+/// Monday 1970-01-05. A window closes when the watermark (the latest event time seen less the lateness) reaches its end.
+/// </summary>
+/// <param name="Period">`day`, `week` or `hours`.</param>
+/// <param name="Hours">The length when the period is `hours`, 1 to 8784; otherwise 0.</param>
+/// <param name="Lateness">How far the stream may be out of order, 0 to 30 days.</param>
+public sealed record WindowRule(string Period, int Hours, TimeSpan Lateness)
+{
+    private static readonly DateTimeOffset Monday = new(1970, 1, 5, 0, 0, 0, TimeSpan.Zero);
+
+    /// <summary>Calendar days.</summary>
+    public static WindowRule Day(TimeSpan? lateness = null) => new("day", 0, lateness ?? TimeSpan.FromHours(1));
+
+    /// <summary>Weeks from Monday.</summary>
+    public static WindowRule Week(TimeSpan? lateness = null) => new("week", 0, lateness ?? TimeSpan.FromHours(1));
+
+    /// <summary>Windows of <paramref name="hours"/> hours.</summary>
+    public static WindowRule Every(int hours, TimeSpan? lateness = null) => new("hours", hours, lateness ?? TimeSpan.FromHours(1));
+
+    internal TimeSpan Length => Period switch { "day" => TimeSpan.FromDays(1), "week" => TimeSpan.FromDays(7), _ => TimeSpan.FromHours(Hours) };
+
+    internal DateTimeOffset StartOf(DateTimeOffset at)
+    {
+        long length = Length.Ticks, since = (at - Monday).Ticks, index = Math.DivRem(since, length, out long rest);
+        return Monday.AddTicks((rest < 0 ? index - 1 : index) * length);
+    }
+
+    internal void Validate()
+    {
+        string? why = Period switch
+        {
+            "day" or "week" when Hours != 0 => $"hours is {Hours} beside period {Period}",
+            "day" or "week" => null,
+            "hours" when Hours is < 1 or > 8784 => $"hours is {Hours}, 1 to 8784 are allowed",
+            "hours" => null,
+            _ => $"period is '{Period}', one of day, week, hours is allowed",
+        };
+        why ??= Lateness < TimeSpan.Zero || Lateness > TimeSpan.FromDays(30) ? $"lateness is {Lateness}, 0 to 30 days are allowed" : null;
+        if (why is not null)
+        {
+            throw new SlipwayException(ErrorCode.InvalidArgument, "The window rule is not valid.", why, "Give a period of day, week or hours.");
+        }
+    }
+}

@@ -1,0 +1,342 @@
+using System.Data.Common;
+using System.Globalization;
+using DuckDB.NET.Data;
+using Microsoft.Extensions.Logging;
+using Slipway.Foundation;
+
+namespace Slipway.Monitoring;
+
+/// <summary>
+/// The read side of the prediction log and its long-term form: complete segments become Parquet blobs with one row in the database
+/// and one journal entry, which carries the digests that prove them. Reads join those blobs with the segments that are still open.
+/// </summary>
+internal sealed partial class PredictionArchive(PredictionLog log, Database database, IBlobStore blobs, Journal journal, DataLayout layout, TimeProvider clock, ILogger<PredictionArchive> logger) : IDisposable
+{
+    private const string Columns = "id, endpoint, variant, model_version, entity_key, event_us, latency_us, status, features, outputs, segment";
+    private static readonly Actor Self = Actor.System("predictions");
+    private readonly SemaphoreSlim compacting = new(1, 1);
+
+    public PredictionLog Log { get; } = log;
+
+    /// <summary>Compacts every complete segment; returns how many. A segment whose row exists already (a crash behind the commit) is only removed.</summary>
+    public async Task<int> CompactAsync(CancellationToken ct)
+    {
+        await compacting.WaitAsync(ct);
+        try
+        {
+            int done = 0;
+            foreach (PredictionSegment segment in Log.Complete())
+            {
+                if (segment.Rows > 0)
+                {
+                    await StoreAsync(segment, ct);
+                    done++;
+                }
+
+                await Log.ForgetAsync(segment, ct);
+            }
+
+            return done;
+        }
+        finally
+        {
+            compacting.Release();
+        }
+    }
+
+    public async Task<Prediction?> FindAsync(string id, CancellationToken ct)
+    {
+        foreach (PredictionSegment segment in Log.Live.Reverse())
+        {
+            if (segment.Find(id) is { } found)
+            {
+                return found;
+            }
+        }
+
+        return (await FindManyAsync([id], stored: true, ct)).GetValueOrDefault(id);
+    }
+
+    /// <summary>The predictions of those ids that are known, the live segments first.</summary>
+    public Task<Dictionary<string, Prediction>> FindManyAsync(IReadOnlyCollection<string> ids, CancellationToken ct)
+    {
+        return FindManyAsync(ids, stored: false, ct);
+    }
+
+    /// <summary>Predictions of one endpoint with event time in [from, to), newest first.</summary>
+    public async Task<IReadOnlyList<Prediction>> ListAsync(string endpoint, long from, long to, int limit, CancellationToken ct)
+    {
+        IReadOnlyList<PredictionSegment> live = Log.Live;
+        var found = live.SelectMany(s => s.Newest(endpoint, from, to, limit)).ToList();
+        IReadOnlyList<string> files = await FilesAsync(endpoint, from, to, live, ct);
+        if (files.Count > 0)
+        {
+            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE endpoint = $endpoint AND event_us >= $from AND event_us < $to ORDER BY event_us DESC LIMIT {limit.ToString(CultureInfo.InvariantCulture)}";
+            found.AddRange(Read(sql, [("endpoint", endpoint), ("from", from), ("to", to)]));
+        }
+
+        return found.OrderByDescending(p => p.At).ThenByDescending(p => p.Id, StringComparer.Ordinal).Take(limit).ToArray();
+    }
+
+    /// <summary>All predictions of one model version on one endpoint with event time in [from, to), one by one, in no promised order.</summary>
+    public async IAsyncEnumerable<Prediction> ScanAsync(string endpoint, string model, long from, long to, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
+    {
+        IReadOnlyList<PredictionSegment> live = Log.Live;
+        foreach (Prediction p in live.SelectMany(s => s.Scan(endpoint, from, to)).Where(p => p.ModelVersion == model))
+        {
+            yield return p;
+        }
+
+        IReadOnlyList<string> files = await FilesAsync(endpoint, from, to, live, ct);
+        if (files.Count > 0)
+        {
+            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE endpoint = $endpoint AND model_version = $model AND event_us >= $from AND event_us < $to";
+            foreach (Prediction p in Read(sql, [("endpoint", endpoint), ("model", model), ("from", from), ("to", to)]))
+            {
+                ct.ThrowIfCancellationRequested();
+                yield return p;
+            }
+        }
+    }
+
+    /// <summary>Rows and the first and last event time of an endpoint, over one model version or (null) all of them.</summary>
+    public async Task<(long Rows, long First, long Last)> ExtentAsync(string endpoint, string? model, CancellationToken ct)
+    {
+        IReadOnlyList<PredictionSegment> live = Log.Live;
+        var parts = live.SelectMany(s => s.Parts()).Where(p => p.Endpoint == endpoint && (model is null || p.ModelVersion == model)).ToList();
+        string[] ids = live.Select(s => s.Id).ToArray();
+        IReadOnlyList<PartRow> rows = await database.ReadAsync(
+            s => s.QueryAsync<PartRow>(
+                "SELECT segment AS Segment, row_count AS RowCount, first_us AS FirstUs, last_us AS LastUs FROM monitoring_segment_parts WHERE endpoint = @endpoint" + (model is null ? "" : " AND model_version = @model"),
+                new { endpoint, model }),
+            ct);
+        parts.AddRange(rows.Where(r => !ids.Contains(r.Segment, StringComparer.Ordinal)).Select(r => new SegmentPart(endpoint, "", r.RowCount, r.FirstUs, r.LastUs)));
+        return parts.Count == 0 ? (0, 0, 0) : (parts.Sum(p => p.Rows), parts.Min(p => p.First), parts.Max(p => p.Last));
+    }
+
+    public void Dispose() => compacting.Dispose();
+
+    private async Task<Dictionary<string, Prediction>> FindManyAsync(IReadOnlyCollection<string> ids, bool stored, CancellationToken ct)
+    {
+        IReadOnlyList<PredictionSegment> live = Log.Live;
+        var found = new Dictionary<string, Prediction>(StringComparer.Ordinal);
+        if (!stored)
+        {
+            foreach (string id in ids)
+            {
+                if (live.Reverse().Select(s => s.Find(id)).FirstOrDefault(p => p is not null) is { } p)
+                {
+                    found[id] = p;
+                }
+            }
+        }
+
+        string[] missing = ids.Where(id => !found.ContainsKey(id)).Distinct(StringComparer.Ordinal).ToArray();
+        if (missing.Length == 0)
+        {
+            return found;
+        }
+
+        // The identifiers' range is compared here, by bytes, because databases collate text in their own ways.
+        IReadOnlyList<SegmentRow> rows = await database.ReadAsync(
+            s => s.QueryAsync<SegmentRow>("SELECT id AS Id, blob AS Blob, min_id AS MinId, max_id AS MaxId FROM monitoring_segments ORDER BY last_us DESC"), ct);
+        string first = missing.Min(StringComparer.Ordinal)!, last = missing.Max(StringComparer.Ordinal)!;
+        var files = new List<string>();
+        foreach (SegmentRow row in rows)
+        {
+            if (string.CompareOrdinal(row.MinId, last) <= 0 && string.CompareOrdinal(row.MaxId, first) >= 0)
+            {
+                files.Add(await LocalAsync(row.Blob, ct));
+            }
+        }
+
+        if (files.Count > 0)
+        {
+            string[] names = missing.Select((_, i) => $"$id{i.ToString(CultureInfo.InvariantCulture)}").ToArray();
+            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE id IN ({string.Join(", ", names)}) ORDER BY event_us";
+            foreach (Prediction p in Read(sql, missing.Select((id, i) => ($"id{i.ToString(CultureInfo.InvariantCulture)}", (object)id))))
+            {
+                found[p.Id] = p;
+            }
+        }
+
+        return found;
+    }
+
+    private async Task StoreAsync(PredictionSegment segment, CancellationToken ct)
+    {
+        if (await database.ReadAsync(s => s.ScalarAsync<long>("SELECT COUNT(*) FROM monitoring_segments WHERE id = @id", new { id = segment.Id }), ct) > 0)
+        {
+            return;
+        }
+
+        Directory.CreateDirectory(layout.Temporary);
+        string temporary = Path.Combine(layout.Temporary, $"predictions-{segment.Id}.parquet");
+        try
+        {
+            (string min, string max) = WriteParquet(segment, temporary);
+            BlobInfo blob;
+            await using (var content = File.OpenRead(temporary))
+            {
+                blob = await blobs.PutAsync(content, ct);
+            }
+
+            string digest = segment.Digest();
+            IReadOnlyList<SegmentPart> parts = segment.Parts();
+            long now = clock.NowMicros(), first = parts.Min(p => p.First), last = parts.Max(p => p.Last);
+            var batch = new PredictionBatch(segment.Id, segment.Rows, blob.Hash, digest, Time.FromMicros(first), Time.FromMicros(last), parts.Select(p => new PredictionBatchPart(p.Endpoint, p.ModelVersion, p.Rows)).ToArray());
+            Subject[] links = parts.SelectMany(p => new[] { new Subject("endpoint", p.Endpoint), new Subject("model-version", p.ModelVersion) }).Distinct().ToArray();
+            await database.WriteAsync(
+                async tx =>
+                {
+                    await tx.ExecuteAsync(
+                        "INSERT INTO monitoring_segments (id, blob, digest, row_count, byte_count, min_id, max_id, first_us, last_us, created_us) VALUES (@Id, @Hash, @digest, @Rows, @Size, @min, @max, @first, @last, @now)",
+                        new { segment.Id, blob.Hash, digest, segment.Rows, blob.Size, min, max, first, last, now });
+                    foreach (SegmentPart part in parts)
+                    {
+                        await tx.ExecuteAsync(
+                            "INSERT INTO monitoring_segment_parts (segment, endpoint, model_version, row_count, first_us, last_us) VALUES (@Id, @Endpoint, @ModelVersion, @Rows, @First, @Last)",
+                            new { segment.Id, part.Endpoint, part.ModelVersion, part.Rows, part.First, part.Last });
+                    }
+
+                    await journal.AppendAsync(tx, Self, "prediction.batch", new Subject("prediction-batch", segment.Id), batch, links);
+                },
+                ct);
+            Trace.Compacted(logger, segment.Id, segment.Rows, blob.Size);
+        }
+        finally
+        {
+            File.Delete(temporary);
+        }
+    }
+
+    private static (string Min, string Max) WriteParquet(PredictionSegment segment, string path)
+    {
+        string? min = null, max = null;
+        using var duck = Open();
+        Run(duck, "CREATE TABLE p (id VARCHAR, endpoint VARCHAR, variant VARCHAR, model_version VARCHAR, entity_key VARCHAR, event_us BIGINT, latency_us BIGINT, status INTEGER, features FLOAT[], outputs FLOAT[], segment VARCHAR)");
+        using (var appender = duck.CreateAppender("p"))
+        {
+            foreach (Prediction p in segment.All())
+            {
+                min = min is null || string.CompareOrdinal(p.Id, min) < 0 ? p.Id : min;
+                max = max is null || string.CompareOrdinal(p.Id, max) > 0 ? p.Id : max;
+                var row = appender.CreateRow();
+                row.AppendValue(p.Id).AppendValue(p.Endpoint).AppendValue(p.Variant).AppendValue(p.ModelVersion);
+                row.AppendValue(p.EntityKey).AppendValue(Time.ToMicros(p.At)).AppendValue(p.LatencyMicros).AppendValue(p.Status);
+                row.AppendValue(p.Features).AppendValue(p.Outputs).AppendValue(segment.Id).EndRow();
+            }
+        }
+
+        // Sorted, so that a reader of one endpoint's window skips the other row groups.
+        Run(duck, $"COPY (SELECT * FROM p ORDER BY endpoint, event_us) TO {Quote(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20000)");
+        return (min!, max!);
+    }
+
+    private async Task<IReadOnlyList<string>> FilesAsync(string endpoint, long from, long to, IReadOnlyList<PredictionSegment> live, CancellationToken ct)
+    {
+        IReadOnlyList<SegmentRow> rows = await database.ReadAsync(
+            s => s.QueryAsync<SegmentRow>(
+                "SELECT DISTINCT s.id AS Id, s.blob AS Blob FROM monitoring_segments s JOIN monitoring_segment_parts p ON p.segment = s.id WHERE p.endpoint = @endpoint AND p.first_us < @to AND p.last_us >= @from ORDER BY s.id",
+                new { endpoint, from, to }),
+            ct);
+        var files = new List<string>();
+        foreach (SegmentRow row in rows.Where(r => live.All(s => s.Id != r.Id)))
+        {
+            files.Add(await LocalAsync(row.Blob, ct));
+        }
+
+        return files;
+    }
+
+    /// <summary>The blob as a local file: its own when the store has one, else a cached copy.</summary>
+    private async Task<string> LocalAsync(string hash, CancellationToken ct)
+    {
+        if (blobs.LocalPath(hash) is { } own)
+        {
+            return own;
+        }
+
+        string cache = Path.Combine(layout.Predictions, "cache"), path = Path.Combine(cache, hash + ".parquet");
+        if (!File.Exists(path))
+        {
+            Directory.CreateDirectory(cache);
+            string part = Path.Combine(cache, Ids.New() + ".part");
+            await using (Stream from = await blobs.OpenAsync(hash, ct))
+            await using (var to = File.Create(part))
+            {
+                await from.CopyToAsync(to, ct);
+            }
+
+            File.Move(part, path, overwrite: true);
+        }
+
+        return path;
+    }
+
+    private static IEnumerable<Prediction> Read(string sql, IEnumerable<(string Name, object Value)> parameters)
+    {
+        using var duck = Open();
+        using var command = duck.CreateCommand();
+        command.CommandText = sql;
+        foreach ((string name, object value) in parameters)
+        {
+            command.Parameters.Add(new DuckDBParameter(name, value));
+        }
+
+        using DbDataReader r = command.ExecuteReader();
+        while (r.Read())
+        {
+            yield return new Prediction(
+                r.GetString(0), r.GetString(1), r.GetString(2), r.GetString(3), r.IsDBNull(4) ? null : r.GetString(4), Time.FromMicros(r.GetInt64(5)), r.GetInt64(6),
+                r.GetFieldValue<List<float>>(8), r.GetFieldValue<List<float>>(9), r.GetInt32(7), r.GetString(10));
+        }
+    }
+
+    private static DuckDBConnection Open()
+    {
+        var duck = new DuckDBConnection("DataSource=:memory:");
+        duck.Open();
+        Run(duck, "SET threads = 1; SET memory_limit = '512MB'");
+        return duck;
+    }
+
+    private static void Run(DuckDBConnection duck, string sql)
+    {
+        using var command = duck.CreateCommand();
+        command.CommandText = sql;
+        command.ExecuteNonQuery();
+    }
+
+    private static string Source(IReadOnlyList<string> files) => $"read_parquet([{string.Join(", ", files.Select(Quote))}])";
+
+    private static string Quote(string text) => $"'{text.Replace("'", "''", StringComparison.Ordinal)}'";
+
+    private static partial class Trace
+    {
+        [LoggerMessage(Level = LogLevel.Information, Message = "Compacted prediction segment {Segment}: {Rows} rows, {Bytes} bytes of Parquet.")]
+        public static partial void Compacted(ILogger logger, string segment, long rows, long bytes);
+    }
+
+    private sealed class SegmentRow
+    {
+        public string Id { get; set; } = "";
+
+        public string Blob { get; set; } = "";
+
+        public string MinId { get; set; } = "";
+
+        public string MaxId { get; set; } = "";
+    }
+
+    private sealed class PartRow
+    {
+        public string Segment { get; set; } = "";
+
+        public long RowCount { get; set; }
+
+        public long FirstUs { get; set; }
+
+        public long LastUs { get; set; }
+    }
+}
