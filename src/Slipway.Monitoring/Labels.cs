@@ -193,7 +193,14 @@ public sealed class Labels
         var highest = new Dictionary<string, long>(StringComparer.Ordinal);
         foreach (string[] chunk in ids.Chunk(500))
         {
-            foreach (LabelRow row in await tx.QueryAsync<LabelRow>($"SELECT {LabelRow.Columns} FROM monitoring_labels WHERE endpoint = @endpoint AND prediction_id IN @chunk", new { endpoint, chunk }))
+            var args = new Dictionary<string, object>(StringComparer.Ordinal) { ["endpoint"] = endpoint };
+            string[] names = chunk.Select((_, i) => $"@id{i}").ToArray();
+            for (int i = 0; i < chunk.Length; i++)
+            {
+                args.Add($"id{i}", chunk[i]);
+            }
+
+            foreach (LabelRow row in await tx.QueryAsync<LabelRow>($"SELECT {LabelRow.Columns} FROM monitoring_labels WHERE endpoint = @endpoint AND prediction_id IN ({string.Join(", ", names)})", args))
             {
                 known[(row.PredictionId, row.Revision)] = row.Value;
                 highest[row.PredictionId] = Math.Max(highest.GetValueOrDefault(row.PredictionId, -1), row.Revision);

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.DependencyInjection;
 using Slipway.Foundation;
 using Slipway.Governance;
+using Slipway.Monitoring;
 
 namespace Slipway.Server;
 
@@ -9,5 +10,6 @@ public static class Modules
 {
     public static IServiceCollection AddAll(IServiceCollection services, string dataDirectory) => services
         .AddFoundation(new FoundationOptions { DataDirectory = dataDirectory })
-        .AddGovernance();
+        .AddGovernance()
+        .AddMonitoring(new MonitoringOptions());
 }

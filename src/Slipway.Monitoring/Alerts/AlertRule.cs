@@ -7,8 +7,8 @@ namespace Slipway.Monitoring;
 internal sealed record RuleObservation(long Window, int Rank, bool Clear);
 
 /// <summary>
-/// The rule of one metric of one column: inactive, pending (breached, but not in enough windows) or firing. It fires when k of the
-/// last n judged windows breach, and resolves when the newest windows are all clear, so values between the two limits change nothing.
+/// The rule of one metric of one column: inactive, pending (breached, but not in enough windows) or firing. It fires when the
+/// newest window breaches and is one of k in the last n judged ones, and resolves when the newest windows are all clear, so values between the two limits change nothing.
 /// A window without a verdict (no data, too few rows) is not an observation and keeps the state. Pure.
 /// </summary>
 internal sealed record AlertRule(string State, long Since, IReadOnlyList<RuleObservation> History)
@@ -26,7 +26,7 @@ internal sealed record AlertRule(string State, long Since, IReadOnlyList<RuleObs
     public AlertRule Next(RuleObservation observation, Thresholds thresholds)
     {
         RuleObservation[] history = History.Where(o => o.Window != observation.Window).Append(observation).OrderBy(o => o.Window).TakeLast(LongestHistory).ToArray();
-        bool breached = Breached(history, 2, thresholds.ForMajor) || Breached(history, 1, thresholds.ForWarn);
+        bool breached = history[^1].Rank > 0 && (Breached(history, 2, thresholds.ForMajor) || Breached(history, 1, thresholds.ForWarn));
         int calm = Math.Max(1, thresholds.ResolveAfter);
         bool resolved = history.Length >= calm && history.TakeLast(calm).All(o => o.Clear);
         string state = breached || (State == Firing && !resolved) ? Firing : history[^1].Rank > 0 ? Pending : Inactive;
@@ -36,7 +36,7 @@ internal sealed record AlertRule(string State, long Since, IReadOnlyList<RuleObs
     private static bool Breached(RuleObservation[] history, int rank, AlertFor rule) => history.TakeLast(rule.N).Count(o => o.Rank >= rank) >= rule.K;
 
     /// <summary>What a point says to its rule; null when it carries no verdict.</summary>
-    public static RuleObservation? Observe(MonitorPoint point, Thresholds thresholds)
+    public static RuleObservation? Observe(MonitorPoint point)
     {
         if (point.State is not (PointState.Ok or PointState.Alert))
         {
@@ -44,14 +44,7 @@ internal sealed record AlertRule(string State, long Since, IReadOnlyList<RuleObs
         }
 
         bool alert = point.State == PointState.Alert;
-        if (point.Metric is "psi" or "score_psi")
-        {
-            int rank = alert ? DriftLevel.Rank(point.Level) : 0;
-            // Between the share of the limit and the limit itself a firing rule goes on.
-            bool clear = !alert && point.Value < thresholds.ClearBelow * point.Upper;
-            return new RuleObservation(Foundation.Time.ToMicros(point.WindowStart), rank, clear);
-        }
-
-        return new RuleObservation(Foundation.Time.ToMicros(point.WindowStart), alert ? DriftLevel.Rank(DriftLevel.Major) : 0, !alert);
+        int breach = Families.Of(point.Metric) == Families.Drift ? DriftLevel.Rank(point.Level) : DriftLevel.Rank(DriftLevel.Major);
+        return new RuleObservation(Foundation.Time.ToMicros(point.WindowStart), alert ? breach : 0, !alert && point.Clear);
     }
 }

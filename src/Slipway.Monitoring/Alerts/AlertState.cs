@@ -20,7 +20,7 @@ internal sealed class AlertState(Journal journal, TimeProvider clock)
         Dictionary<(string Metric, string Column), AlertRule> rules = await LoadAsync(tx, monitor.Id);
         foreach (MonitorPoint point in changed)
         {
-            if (point.Metric == "rows" || AlertRule.Observe(point, thresholds) is not { } observation)
+            if (point.Metric == "rows" || AlertRule.Observe(point) is not { } observation)
             {
                 continue;
             }
@@ -154,7 +154,7 @@ internal sealed class AlertState(Journal journal, TimeProvider clock)
     {
         // Entries of one moment keep the order in which they were written.
         long at = clock.NowMicros();
-        string id = $"{at:D20}-{Interlocked.Increment(ref written):D10}";
+        string id = $"{at:D20}-{Interlocked.Increment(ref written):D10}-{Ids.New()}";
         return tx.ExecuteAsync("INSERT INTO monitoring_timeline (id, alert, at_us, kind, text) VALUES (@id, @alert, @at, @kind, @text)", new { id, alert, at, kind, text });
     }
 

@@ -9,7 +9,8 @@ namespace Slipway.Monitoring;
 /// <param name="Material">The index minus its expectation without drift.</param>
 /// <param name="Limit">The least index that is both significant and material at the level that alerts first.</param>
 /// <param name="Why">Why there is no number; null when there is one.</param>
-internal sealed record DriftVerdict(string State, string Level, double? Psi, double? P, double? AdjustedP, double? Material, double? Limit, string? Why);
+/// <param name="Clear">Whether the index is far enough below its limit to end a drift (hysteresis).</param>
+internal sealed record DriftVerdict(string State, string Level, double? Psi, double? P, double? AdjustedP, double? Material, double? Limit, string? Why, bool Clear = false);
 
 /// <summary>
 /// The default drift decision: a column alerts only when its population stability index is significant (unlikely without drift at
@@ -95,7 +96,8 @@ internal static class Drift
         string level = adjusted <= alpha ? LevelOf(v.Material!.Value, t) : DriftLevel.None;
         bool alert = DriftLevel.Rank(level) >= DriftLevel.Rank(t.AlertFrom);
         double limit = Math.Max(significant, mean + Floor(t.AlertFrom, t));
-        return v with { State = alert ? PointState.Alert : PointState.Ok, Level = level, AdjustedP = adjusted, Limit = limit };
+        bool clear = !alert && (adjusted > alpha || v.Material < t.ClearBelow * Floor(t.AlertFrom, t));
+        return v with { State = alert ? PointState.Alert : PointState.Ok, Level = level, AdjustedP = adjusted, Limit = limit, Clear = clear };
     }
 
     private static string LevelOf(double material, Thresholds t) =>

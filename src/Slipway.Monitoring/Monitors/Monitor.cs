@@ -94,7 +94,7 @@ public sealed record Thresholds
     /// <summary>How many windows in a row must be clear before a firing rule resolves.</summary>
     public int ResolveAfter { get; init; } = 1;
 
-    /// <summary>A firing drift rule is clear when its material index is below this share of the level that fires: values between keep it firing.</summary>
+    /// <summary>A firing drift rule is clear when its index is not significant or its material part is below this share of the level that fires; between that and the level it goes on firing.</summary>
     public double ClearBelow { get; init; } = 0.8;
 }
 
@@ -216,4 +216,8 @@ public sealed record MonitorPoint(
     string Level = DriftLevel.None,
     int Revision = 0,
     double? Error = null,
-    double? Coverage = null);
+    double? Coverage = null)
+{
+    /// <summary>Whether the value is far enough inside its limits to resolve a firing rule. Known when the point is made; it is not stored.</summary>
+    internal bool Clear { get; init; } = true;
+}

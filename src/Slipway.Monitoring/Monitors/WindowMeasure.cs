@@ -172,7 +172,7 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
                 infinite = w.Infinite,
             },
             Json);
-        return new MonitorPoint(start, end, metric, column, v.Psi, w.Finite, v.State, null, v.Limit, v.Why, detail, v.Level);
+        return new MonitorPoint(start, end, metric, column, v.Psi, w.Finite, v.State, null, v.Limit, v.Why, detail, v.Level) { Clear = v.Clear };
     }
 
     /// <summary>A change of the missing rate alerts when it exceeds three standard errors of the difference of two shares and the change that matters.</summary>

@@ -1,0 +1,233 @@
+using Slipway.Foundation;
+using Slipway.Monitoring;
+using Monitor = Slipway.Monitoring.Monitor;
+
+namespace Slipway.Tests.Monitoring;
+
+public sealed class MonitorsTests
+{
+    private static readonly CancellationToken Ct = CancellationToken.None;
+
+    [Fact]
+    public void Windows_are_aligned_half_open_and_go_back_before_the_epoch()
+    {
+        DateTimeOffset at = new(2001, 2, 7, 13, 30, 0, TimeSpan.FromHours(2));
+        Assert.Equal(Traffic.Monday, WindowRule.Week().StartOf(at));
+        Assert.Equal(new DateTimeOffset(2001, 2, 7, 0, 0, 0, TimeSpan.Zero), WindowRule.Day().StartOf(at));
+        Assert.Equal(new DateTimeOffset(2001, 2, 7, 6, 0, 0, TimeSpan.Zero), WindowRule.Every(6).StartOf(at));
+        Assert.Equal(Traffic.Monday.AddDays(7), WindowRule.Week().StartOf(Traffic.Monday.AddDays(7)));
+        Assert.Equal(new DateTimeOffset(1969, 12, 29, 0, 0, 0, TimeSpan.Zero), WindowRule.Week().StartOf(new DateTimeOffset(1970, 1, 1, 0, 0, 0, TimeSpan.Zero)));
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Watching_twice_gives_one_monitor_and_another_reference_conflicts(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        Monitor first = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct), second = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Assert.Equal(first.Id, second.Id);
+        Assert.InRange(first.ReferenceAuc!.Value, 0.7, 0.85);
+        var error = await Assert.ThrowsAsync<SlipwayException>(() => monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(rows: 2999), Ct));
+        Assert.Equal((ErrorCode.Conflict, $"monitor {first.Id} has another reference"), (error.Code, error.Why));
+        await world.SealAsync();
+        JournalEntry entry = Assert.Single((await world.Journal.ListAsync(new JournalFilter { Kind = "monitor.created" }, Ct)).Items);
+        Assert.Equal("ada", entry.Actor.Name);
+        Assert.Contains(new Subject("dataset-version", "flights/abc"), entry.Links);
+        Assert.Equal(first.ReferenceHash, entry.Read<MonitorCreated>().Reference);
+    }
+
+    [Fact]
+    public async Task Bad_request_names_every_problem()
+    {
+        await using var world = await TestWorld.CreateAsync(Engine.Sqlite);
+        WatchRequest request = Traffic.Watch() with { Endpoint = "", Watched = ["delay", "tail"], Thresholds = new Thresholds { Major = 0.5, ForWarn = new AlertFor(3, 2) } };
+        var error = await Assert.ThrowsAsync<SlipwayException>(() => world.Get<Monitors>().WatchAsync(TestWorld.Ada, request, Ct));
+        Assert.Equal("the endpoint has no name; `tail` is not a feature; drift levels 0.02, 0.5, 0.25 do not rise; k of n needs 1 <= k <= n <= 32", error.Why);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Window_is_judged_once_and_only_when_the_watermark_has_passed_its_end(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(window: WindowRule.Day(TimeSpan.FromHours(2))), Ct);
+        Traffic.Day(world, 0, 400);
+        Assert.Equal(0, await monitors.EvaluateAsync(monitor.Id, Ct));
+        Traffic.Day(world, 1, 10);
+        // rows, psi and missing rate of three features, the score, and four performance metrics.
+        Assert.Equal(12, await monitors.EvaluateAsync(monitor.Id, Ct));
+        Assert.Equal(0, await monitors.EvaluateAsync(monitor.Id, Ct));
+        IReadOnlyList<MonitorPoint> points = await monitors.PointsAsync(monitor.Id, Ct);
+        Assert.All(points, p => Assert.Equal((Traffic.Monday, Traffic.Monday.AddDays(1)), (p.WindowStart, p.WindowEnd)));
+        Assert.Equal((400.0, PointState.Ok), (points.Single(p => p.Metric == "rows").Value, points.Single(p => p.Metric == "rows").State));
+        MonitorPoint auc = points.Single(p => p.Metric == "auc");
+        Assert.Equal((PointState.Insufficient, null, 0.0), (auc.State, auc.Value, auc.Coverage));
+        Assert.Equal("0 of 400 predictions have a label, 50 % are needed", auc.Why);
+        Assert.All(points.Where(p => p.Metric == "psi"), p => Assert.Equal(PointState.Ok, p.State));
+        Assert.Equal(Traffic.Monday.AddDays(1), (await monitors.GetAsync(monitor.Id, Ct)).NextWindow);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Gap_gives_no_data_and_an_event_from_the_future_closes_nothing(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Traffic.Day(world, 0, 100);
+        Traffic.Day(world, 2, 100);
+        Traffic.Tick(world, 3);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        MonitorPoint gap = Assert.Single(await monitors.PointsAsync(monitor.Id, Ct), p => p.WindowStart == Traffic.Monday.AddDays(1));
+        Assert.Equal(("rows", PointState.NoData), (gap.Metric, gap.State));
+        Traffic.Tick(world, 36_500);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Monitor now = await monitors.GetAsync(monitor.Id, Ct);
+        Assert.True(now.Watermark <= world.Clock.GetUtcNow().AddMinutes(5));
+        // Behind the last prediction of the version eight empty windows are written, not the twenty-five years until today.
+        Assert.Equal(Traffic.Monday.AddDays(11), now.NextWindow);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Drift_fires_one_alert_with_numbers_and_resolves_when_it_is_over(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        var alerts = world.Get<Alerts>();
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Traffic.Day(world, 0, 800);
+        Traffic.Day(world, 1, 800, shift: 1.2);
+        Traffic.Tick(world, 2);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Alert alert = Assert.Single(await alerts.ListAsync("firing", Ct));
+        Assert.Equal(("drift", DriftLevel.Severe, Traffic.Monday.AddDays(1)), (alert.Family, alert.Severity, alert.WindowStart));
+        Assert.Equal(["delay", null], alert.Members.Select(m => m.Column).OrderBy(c => c is null));
+        Assert.Matches(@"^(`delay`|the score) drifted: PSI \d\.\d\d \(material \d\.\d\d >= 0\.25\), (`delay`|the score) drifted: PSI .* on 800 rows in 2001-02-06\.\.2001-02-07$", alert.Sentence);
+
+        Traffic.Day(world, 2, 800, shift: 1.2);
+        Traffic.Tick(world, 3);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Alert same = Assert.Single(await alerts.ListAsync(null, Ct));
+        Assert.Equal((alert.Id, "firing", Traffic.Monday.AddDays(2)), (same.Id, same.State, same.WindowStart));
+
+        Traffic.Day(world, 3, 800);
+        Traffic.Tick(world, 4);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Alert resolved = Assert.Single(await alerts.ListAsync("resolved", Ct));
+        Assert.Equal((alert.Id, world.Clock.GetUtcNow()), (resolved.Id, resolved.ResolvedAt));
+
+        await world.SealAsync();
+        IReadOnlyList<JournalEntry> entries = (await world.Journal.ListAsync(new JournalFilter { Kind = "alert.", Descending = false }, Ct)).Items;
+        Assert.Equal(["alert.fired", "alert.resolved"], entries.Select(e => e.Kind));
+        AlertFired fired = entries[0].Read<AlertFired>();
+        Assert.Equal((alert.Id, Traffic.Version, 800, alert.Sentence), (fired.AlertId, fired.ModelVersion, fired.N, fired.Sentence));
+        Assert.Contains(new Subject("endpoint", "flights"), entries[0].Links);
+        Assert.Equal(["evaluated", "fired", "evaluated", "resolved"], (await alerts.TimelineAsync(alert.Id, Ct)).Select(t => t.Kind));
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Lost_concept_fires_on_realized_auc_when_labels_arrive_and_makes_a_revision(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        var labels = world.Get<Labels>();
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Label[] good = Traffic.Day(world, 0, 1000), bad = Traffic.Day(world, 1, 1000, concept: false);
+        Traffic.Tick(world, 2);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Assert.Empty(await world.Get<Alerts>().ListAsync(null, Ct));
+
+        await labels.AppendAsync(TestWorld.Ada, "flights", good, Ct);
+        await labels.AppendAsync(TestWorld.Ada, "flights", bad[..300], Ct);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        MonitorPoint[] auc = (await monitors.PointsAsync(monitor.Id, Ct)).Where(p => p.Metric == "auc").ToArray();
+        Assert.Equal([(PointState.Ok, 1), (PointState.Insufficient, 1)], auc.Select(p => (p.State, p.Revision)));
+        Assert.InRange(auc[0].Value!.Value, auc[0].Lower!.Value, 0.9);
+        Assert.Empty(await world.Get<Alerts>().ListAsync(null, Ct));
+
+        await labels.AppendAsync(TestWorld.Ada, "flights", bad[300..], Ct);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Alert alert = Assert.Single(await world.Get<Alerts>().ListAsync("firing", Ct));
+        Assert.Equal(("performance", "auc", 1000), (alert.Family, alert.Metric, alert.N));
+        Assert.InRange(alert.Value, 0.4, 0.6);
+        Assert.Matches(@"^AUC fell to 0\.\d\d \(below 0\.\d\d, reference 0\.\d\d; 100\.0 % labelled\) on 1,000 rows in 2001-02-06\.\.2001-02-07$", alert.Sentence);
+        IReadOnlyList<MonitorPoint> revisions = (await monitors.RevisionsAsync(monitor.Id, Traffic.Monday.AddDays(1), Ct)).Where(p => p.Metric == "auc").ToArray();
+        Assert.Equal([PointState.Insufficient, PointState.Insufficient, PointState.Alert], revisions.Select(p => p.State));
+        Assert.Equal(0, await monitors.EvaluateAsync(monitor.Id, Ct));
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Corrected_labels_make_a_revision_of_the_point(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Label[] day = Traffic.Day(world, 0, 400);
+        await world.Get<Labels>().AppendAsync(TestWorld.Ada, "flights", day, Ct);
+        Traffic.Tick(world, 1);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        await world.Get<Labels>().AppendAsync(TestWorld.Ada, "flights", day.Select(l => l with { Value = 1 - l.Value, Revision = 1 }).ToArray(), Ct);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        double[] auc = (await monitors.RevisionsAsync(monitor.Id, Traffic.Monday, Ct)).Where(p => p.Metric == "auc").Select(p => p.Value!.Value).ToArray();
+        Assert.Equal(2, auc.Length);
+        Assert.Equal(1, auc[0] + auc[1], 1e-9);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Missing_values_fire_a_quality_alert(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Traffic.Day(world, 0, 500, missing: 60);
+        Traffic.Tick(world, 1);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Alert alert = Assert.Single(await world.Get<Alerts>().ListAsync("firing", Ct));
+        Assert.Equal(("quality", "missing_rate", "noise", 0.12), (alert.Family, alert.Metric, alert.Column, alert.Value));
+        Assert.StartsWith("`noise` is missing in 12.0 % (above ", alert.Sentence, StringComparison.Ordinal);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Monitor_goes_on_after_a_restart_on_the_same_folder(Engine engine)
+    {
+        string folder = Directory.CreateTempSubdirectory("slipway-restart-").FullName;
+        string? postgres = engine == Engine.Postgres ? await PostgresServer.NewDatabaseAsync() : null;
+        string id;
+        await using (var world = await TestWorld.CreateAsync(engine, folder: folder, postgres: postgres))
+        {
+            id = (await world.Get<Monitors>().WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct)).Id;
+            Traffic.Day(world, 0, 300);
+            Traffic.Day(world, 1, 300, shift: 1.2);
+            Traffic.Tick(world, 2);
+            await world.Get<Monitors>().EvaluateAsync(id, Ct);
+        }
+
+        await using (var world = await TestWorld.CreateAsync(engine, folder: folder, postgres: postgres))
+        {
+            Assert.Equal(0, await world.Get<Monitors>().EvaluateAsync(id, Ct));
+            Alert alert = Assert.Single(await world.Get<Alerts>().ListAsync("firing", Ct));
+            Traffic.Day(world, 2, 300);
+            Traffic.Tick(world, 3);
+            await world.PumpAsync();
+            Assert.Equal("resolved", (await world.Get<Alerts>().GetAsync(alert.Id, Ct)).State);
+        }
+
+        Directory.Delete(folder, recursive: true);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Stopped_monitor_resolves_its_alerts_and_judges_no_more(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Traffic.Day(world, 0, 300, shift: 2);
+        Traffic.Tick(world, 1);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Assert.NotNull((await monitors.StopAsync(TestWorld.Grace, monitor.Id, Ct)).StoppedAt);
+        Assert.Equal("the monitor was stopped", (await world.Get<Alerts>().TimelineAsync(Assert.Single(await world.Get<Alerts>().ListAsync("resolved", Ct)).Id, Ct))[^1].Text);
+        Traffic.Day(world, 1, 300);
+        Traffic.Tick(world, 2);
+        Assert.Equal(0, await monitors.EvaluateAsync(monitor.Id, Ct));
+        Assert.NotEqual(monitor.Id, (await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct)).Id);
+    }
+}
