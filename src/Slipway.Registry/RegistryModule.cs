@@ -1,0 +1,18 @@
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Slipway.Registry;
+
+/// <summary>Puts the registry together.</summary>
+public static class RegistryModule
+{
+    /// <summary>Registers experiments, runs, artifacts and models. Needs the foundation, governance and data.</summary>
+    public static IServiceCollection AddRegistry(this IServiceCollection services)
+    {
+        services.AddSingleton(new MigrationSource(typeof(RegistryModule).Assembly));
+        services.AddSingleton<Artifacts>();
+        services.AddSingleton<Experiments>();
+        services.AddSingleton<Runs>();
+        services.AddSingleton<Models>();
+        return services;
+    }
+}

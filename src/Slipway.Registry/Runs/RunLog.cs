@@ -1,0 +1,204 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace Slipway.Registry;
+
+/// <summary>The rules of what a run may log, inside one transaction: parameters are written once, tags are replaced, datasets are shared.</summary>
+internal static class RunLog
+{
+    public const string NameTag = "mlflow.runName";
+
+    /// <summary>Checks a batch as a whole, before anything is written.</summary>
+    public static (IReadOnlyList<Param> Params, IReadOnlyList<Tag> Tags) Check(IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags)
+    {
+        CheckCount(metrics.Count, Limits.MetricsInBatch, "metrics");
+        CheckCount(parameters.Count, Limits.ParamsInBatch, "params");
+        CheckCount(tags.Count, Limits.TagsInBatch, "tags");
+        CheckCount(metrics.Count + parameters.Count + tags.Count, Limits.AllInBatch, "metrics, params, and tags");
+        for (var i = 0; i < metrics.Count; i++)
+        {
+            CheckPoint(metrics[i], $"metrics[{i}]");
+        }
+
+        for (var i = 0; i < parameters.Count; i++)
+        {
+            Limits.CheckKey(parameters[i].Key, $"params[{i}].key");
+        }
+
+        for (var i = 0; i < tags.Count; i++)
+        {
+            Limits.CheckKey(tags[i].Key, $"tags[{i}].key");
+        }
+
+        var duplicates = parameters.GroupBy(p => p.Key, StringComparer.Ordinal).Where(g => g.Count() > 1).Select(g => $"'{g.Key}'").ToList();
+        if (duplicates.Count > 0)
+        {
+            throw SlipwayException.Invalid($"Duplicate parameter keys have been submitted: [{string.Join(", ", duplicates)}]. Please ensure the request contains only one param value per param key.");
+        }
+
+        // Of a repeated tag the last value counts. Key order gives two writers the same order of locks.
+        return (
+            parameters.Select((p, i) => new Param(p.Key, Limits.Param(p.Value, $"params[{i}].value"))).OrderBy(p => p.Key, StringComparer.Ordinal).ToList(),
+            tags.GroupBy(t => t.Key, StringComparer.Ordinal).Select(g => new Tag(g.Key, Limits.RunTag(g.Last().Value, "tags.value"))).OrderBy(t => t.Key, StringComparer.Ordinal).ToList());
+    }
+
+    public static void CheckPoint(MetricPoint point, string path)
+    {
+        Limits.CheckKey(point.Key, path.Length == 0 ? "key" : $"{path}.key");
+        if (point.TimestampMs < 0)
+        {
+            throw SlipwayException.Invalid($"Invalid value {point.TimestampMs} for parameter '{(path.Length == 0 ? "" : path + ".")}timestamp' supplied: Timestamp must be a non-negative long");
+        }
+    }
+
+    /// <summary>The run, if it may be written.</summary>
+    public static async Task<RunRow> ActiveAsync(Tx tx, string runId)
+    {
+        var row = await tx.FindAsync<RunRow>("SELECT experiment_id AS ExperimentId, state AS State, name AS Name, status AS Status, ended_at AS EndedAt FROM registry_runs WHERE id = @runId", new { runId })
+            ?? throw NotFound(runId);
+        return row.State == 0
+            ? row
+            : throw new SlipwayException(ErrorCode.InvalidArgument, $"The run {runId} must be in the 'active' state. Current state is deleted.", next: "restore the run first");
+    }
+
+    public static async Task WriteParamsAsync(Tx tx, string runId, IReadOnlyList<Param> parameters)
+    {
+        var clashes = new List<(string Key, string Old, string New)>();
+        foreach (var (key, value) in parameters)
+        {
+            var written = await tx.ExecuteAsync("INSERT INTO registry_params (run_id, key, value) VALUES (@runId, @key, @value) ON CONFLICT (run_id, key) DO NOTHING", new { runId, key, value });
+            if (written == 0)
+            {
+                var old = await tx.ScalarAsync<string>("SELECT value FROM registry_params WHERE run_id = @runId AND key = @key", new { runId, key });
+                if (old != value)
+                {
+                    clashes.Add((key, old, value));
+                }
+            }
+        }
+
+        if (clashes.Count == 1)
+        {
+            var (key, old, value) = clashes[0];
+            throw SlipwayException.Invalid(
+                $"Changing param values is not allowed. Param with key='{key}' was already logged with value='{FilterTokens.Cut(old)}' for run ID='{runId}'. Attempted logging new value '{FilterTokens.Cut(value)}'.");
+        }
+
+        if (clashes.Count > 1)
+        {
+            var list = string.Join(", ", clashes.Take(10).Select(c => $"{{'key': '{c.Key}', 'old_value': '{FilterTokens.Cut(c.Old)}', 'new_value': '{FilterTokens.Cut(c.New)}'}}"));
+            throw SlipwayException.Invalid($"Changing param values is not allowed. Params were already logged='[{list}]' for run ID='{runId}'.");
+        }
+    }
+
+    /// <summary>Upserts tags; the run's name follows its name tag.</summary>
+    public static async Task WriteTagsAsync(Tx tx, string runId, IReadOnlyList<Tag> tags)
+    {
+        foreach (var (key, value) in tags)
+        {
+            await tx.ExecuteAsync(
+                "INSERT INTO registry_tags (run_id, key, value) VALUES (@runId, @key, @value) ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value",
+                new { runId, key, value });
+            if (key == NameTag)
+            {
+                await tx.ExecuteAsync("UPDATE registry_runs SET name = @value WHERE id = @runId", new { runId, value });
+            }
+        }
+    }
+
+    /// <summary>Links datasets; one that the experiment knows already is not stored again, and a second link is ignored.</summary>
+    /// <returns>The inputs that are new for the run.</returns>
+    public static async Task<IReadOnlyList<DatasetInput>> WriteInputsAsync(Tx tx, string runId, long experimentId, IReadOnlyList<DatasetInput> inputs)
+    {
+        var position = await tx.ScalarAsync<long>("SELECT COUNT(*) FROM registry_inputs WHERE run_id = @runId", new { runId });
+        var added = new List<DatasetInput>();
+        foreach (var input in inputs.DistinctBy(i => (i.Name, i.Digest)))
+        {
+            await tx.ExecuteAsync(
+                """
+                INSERT INTO registry_datasets (id, experiment_id, name, digest, source_type, source, schema, profile)
+                VALUES (@id, @experimentId, @Name, @Digest, @SourceType, @Source, @Schema, @Profile) ON CONFLICT (experiment_id, name, digest) DO NOTHING
+                """,
+                new { id = Ids.New(), experimentId, input.Name, input.Digest, input.SourceType, input.Source, input.Schema, input.Profile });
+            var datasetId = await tx.ScalarAsync<string>("SELECT id FROM registry_datasets WHERE experiment_id = @experimentId AND name = @Name AND digest = @Digest", new { experimentId, input.Name, input.Digest });
+            var linked = await tx.ExecuteAsync(
+                "INSERT INTO registry_inputs (run_id, dataset_id, position, context, tags) VALUES (@runId, @datasetId, @position, @Context, @tags) ON CONFLICT (run_id, dataset_id) DO NOTHING",
+                new { runId, datasetId, position, input.Context, tags = JsonSerializer.Serialize(input.Tags ?? []) });
+            if (linked == 1)
+            {
+                position++;
+                added.Add(input);
+            }
+        }
+
+        return added;
+    }
+
+    public static JsonObject CheckModelJson(string text)
+    {
+        Limits.CheckLength(text, 1024 * 1024, "model_json");
+        Limits.CheckText(text, "model_json");
+        JsonObject? model;
+        try
+        {
+            model = JsonNode.Parse(text) as JsonObject;
+        }
+        catch (JsonException e)
+        {
+            throw new SlipwayException(ErrorCode.InvalidArgument, "Malformed model info", "model_json is not JSON", inner: e);
+        }
+
+        var missing = ((string[])["artifact_path", "flavors", "utc_time_created", "run_id"]).Where(f => model?.ContainsKey(f) != true).ToList();
+        return missing.Count == 0 ? model! : throw SlipwayException.Invalid($"Model json is missing mandatory fields: {string.Join(", ", missing)}");
+    }
+
+    /// <summary>This list is longer than a client's tag may be, so it is never cut.</summary>
+    public static async Task AppendModelAsync(Tx tx, string runId, JsonObject model)
+    {
+        const string key = "mlflow.log-model.history";
+        var before = await tx.FindAsync<string>("SELECT value FROM registry_tags WHERE run_id = @runId AND key = @key", new { runId, key });
+        JsonArray list;
+        try
+        {
+            list = before is null ? [] : JsonNode.Parse(before) as JsonArray ?? [];
+        }
+        catch (JsonException)
+        {
+            // A client may have set the tag to anything by itself.
+            list = [];
+        }
+
+        list.Add(model.DeepClone());
+        await WriteTagsAsync(tx, runId, [new Tag(key, list.ToJsonString())]);
+    }
+
+    /// <summary>The versions of this server's datasets that a run read.</summary>
+    public static async Task<IReadOnlyList<Subject>> DatasetVersionsAsync(Session session, string runId) =>
+        (await session.QueryAsync<string>(
+            "SELECT d.source FROM registry_inputs i JOIN registry_datasets d ON d.id = i.dataset_id WHERE i.run_id = @runId AND d.source_type = @type ORDER BY i.position",
+            new { runId, type = DatasetInput.SlipwaySource }))
+        .Select(Subject.Parse).ToList();
+
+    public static SlipwayException NotFound(string runId) => new(ErrorCode.NotFound, $"Run with id={FilterTokens.Cut(runId)} not found");
+
+    private static void CheckCount(int count, int limit, string what)
+    {
+        if (count > limit)
+        {
+            throw SlipwayException.Invalid($"A batch logging request can contain at most {limit} {what}. Got {count} {what}. Please split up {what} across multiple requests and try again.");
+        }
+    }
+
+    internal sealed class RunRow
+    {
+        public long ExperimentId { get; set; }
+
+        public long State { get; set; }
+
+        public string Name { get; set; } = "";
+
+        public string Status { get; set; } = "";
+
+        public long? EndedAt { get; set; }
+    }
+}

@@ -1,0 +1,344 @@
+using System.Globalization;
+
+namespace Slipway.Registry;
+
+/// <summary>Runs and everything that they log: metrics, parameters, tags, dataset inputs, artifacts.</summary>
+/// <remarks>Metric points, parameters and run tags are written without a journal entry: they are bulk, and their run is journalled.</remarks>
+public sealed class Runs(Database database, Journal journal, Artifacts artifacts, TimeProvider clock)
+{
+    /// <summary>Starts a run in state RUNNING.</summary>
+    /// <exception cref="SlipwayException">NotFound if the experiment is missing, InvalidArgument if it is deleted or a text breaks a limit.</exception>
+    public async Task<Run> CreateAsync(Actor actor, CreateRun request, CancellationToken ct)
+    {
+        var (_, tags) = RunLog.Check([], [], request.Tags);
+        var name = NameOf(request.Name, tags);
+        var experimentId = Experiments.ParseId(request.ExperimentId);
+        Limits.CheckLength(request.UserId, 256, "user_id");
+        Limits.CheckText(request.UserId, "user_id");
+        var id = Ids.New();
+        var started = request.StartTime ?? clock.GetUtcNow();
+        IReadOnlyList<Tag> all = [.. tags.Where(t => t.Key != RunLog.NameTag).Append(new Tag(RunLog.NameTag, name)).OrderBy(t => t.Key, StringComparer.Ordinal)];
+        var uri = "";
+        await database.WriteAsync(
+            async tx =>
+            {
+                var experiment = await Experiments.ActiveAsync(tx, experimentId);
+                uri = $"{experiment.ArtifactLocation.TrimEnd('/')}/{id}/artifacts";
+                await tx.ExecuteAsync(
+                    """
+                    INSERT INTO registry_runs (id, experiment_id, name, user_id, status, started_at, ended_at, artifact_uri, state)
+                    VALUES (@id, @experimentId, @name, @UserId, 'RUNNING', @started, NULL, @uri, 0)
+                    """,
+                    new { id, experimentId, name, request.UserId, started = Time.ToMicros(started), uri });
+                await RunLog.WriteTagsAsync(tx, id, all.Where(t => t.Key != RunLog.NameTag).ToList());
+                await tx.ExecuteAsync("INSERT INTO registry_tags (run_id, key, value) VALUES (@id, @key, @name)", new { id, key = RunLog.NameTag, name });
+                await journal.AppendAsync(tx, actor, Events.RunStarted, new Subject("run", id), new RunStarted(request.ExperimentId, name, started), [new Subject("experiment", request.ExperimentId)]);
+            },
+            ct);
+        return new Run(id, experimentId.ToString(CultureInfo.InvariantCulture), name, request.UserId, RunStatus.Running, Time.FromMicros(Time.ToMicros(started)), null, uri, Deleted: false, [], [], all, []);
+    }
+
+    /// <summary>A run with its latest metrics, parameters, tags and inputs; deleted ones too.</summary>
+    /// <exception cref="SlipwayException">NotFound.</exception>
+    public async Task<Run> GetAsync(string runId, CancellationToken ct) =>
+        await database.ReadAsync(s => RunRows.FindAsync(s, runId), ct) ?? throw RunLog.NotFound(runId);
+
+    /// <summary>Runs that match, a page at a time; the page token is good for the same search only.</summary>
+    /// <exception cref="SlipwayException">InvalidArgument for a bad filter, order, limit or token.</exception>
+    public async Task<Page<Run>> SearchAsync(RunSearch search, CancellationToken ct)
+    {
+        Limits.PageSize(search.Limit, 50_000);
+        var experiments = search.ExperimentIds.Distinct(StringComparer.Ordinal).Select(Experiments.ParseId).ToList();
+        if (experiments.Count > 1000)
+        {
+            throw SlipwayException.Invalid($"A search takes at most 1000 experiments", $"got {experiments.Count}");
+        }
+
+        var query = new RunSearchSql(search, experiments.Count == 0 ? [-1] : experiments, database.Dialect);
+        if (experiments.Count == 0)
+        {
+            return new Page<Run>([], null);
+        }
+
+        return await database.ReadAsync(
+            async session =>
+            {
+                using var command = query.Build(session);
+                var (heads, token) = await SearchOrder.PageAsync(command, session, search.Limit, RunRows.Read, query.Token);
+                return new Page<Run>(await RunRows.FillAsync(session, heads), token);
+            },
+            ct);
+    }
+
+    /// <summary>Writes a batch, all or nothing. Sent twice it changes nothing the second time.</summary>
+    /// <exception cref="SlipwayException">NotFound; InvalidArgument if the run is deleted, a parameter would change, or a limit is broken.</exception>
+    public Task LogBatchAsync(Actor actor, string runId, IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(actor);
+        var (checkedParams, checkedTags) = RunLog.Check(metrics, parameters, tags);
+        return database.WriteAsync(
+            async tx =>
+            {
+                var run = await RunLog.ActiveAsync(tx, runId);
+                await RunLog.WriteParamsAsync(tx, runId, checkedParams);
+                await RunMetrics.WriteAsync(tx, database.Dialect.IsPostgres, runId, run.ExperimentId, metrics);
+                await RunLog.WriteTagsAsync(tx, runId, checkedTags);
+            },
+            ct);
+    }
+
+    /// <summary>Deletes one tag.</summary>
+    /// <exception cref="SlipwayException">NotFound if the run has no such tag.</exception>
+    public Task DeleteTagAsync(Actor actor, string runId, string key, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(actor);
+        return database.WriteAsync(
+            async tx =>
+            {
+                await RunLog.ActiveAsync(tx, runId);
+                if (await tx.ExecuteAsync("DELETE FROM registry_tags WHERE run_id = @runId AND key = @key", new { runId, key }) == 0)
+                {
+                    throw new SlipwayException(ErrorCode.NotFound, $"No tag with name: {FilterTokens.Cut(key)} in run with id {runId}");
+                }
+            },
+            ct);
+    }
+
+    /// <summary>Links one dataset to a run; see <see cref="LogInputsAsync"/>.</summary>
+    public Task LogInputAsync(Actor actor, string runId, DatasetInput input, CancellationToken ct) => LogInputsAsync(actor, runId, [input], ct);
+
+    /// <summary>Links datasets to a run. The journal entry links the versions of this server's datasets.</summary>
+    /// <exception cref="SlipwayException">NotFound if the run or a named dataset version is missing.</exception>
+    public async Task LogInputsAsync(Actor actor, string runId, IReadOnlyList<DatasetInput> inputs, CancellationToken ct)
+    {
+        for (var i = 0; i < inputs.Count; i++)
+        {
+            Limits.CheckDataset(inputs[i], i);
+        }
+
+        var versions = inputs.Where(i => i.SourceType == DatasetInput.SlipwaySource).Select(VersionOf).ToList();
+
+        await database.WriteAsync(
+            async tx =>
+            {
+                var run = await RunLog.ActiveAsync(tx, runId);
+                var added = await RunLog.WriteInputsAsync(tx, runId, run.ExperimentId, inputs);
+                if (added.Count > 0)
+                {
+                    var body = new RunInputsLogged(added.Select(i => new RunInputLogged(i.Name, i.Digest, i.Context)).Take(100).ToList());
+                    await journal.AppendAsync(tx, actor, Events.RunInputsLogged, new Subject("run", runId), body, versions);
+                }
+            },
+            ct);
+    }
+
+    /// <summary>Appends a model description to the tag <c>mlflow.log-model.history</c>, a JSON list, as 2.x clients do.</summary>
+    /// <exception cref="SlipwayException">InvalidArgument if it is not a JSON object with <c>artifact_path</c>, <c>flavors</c>, <c>utc_time_created</c> and <c>run_id</c>.</exception>
+    public Task LogModelAsync(Actor actor, string runId, string modelJson, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(actor);
+        var model = RunLog.CheckModelJson(modelJson);
+        return database.WriteAsync(
+            async tx =>
+            {
+                await RunLog.ActiveAsync(tx, runId);
+                await RunLog.AppendModelAsync(tx, runId, model);
+            },
+            ct);
+    }
+
+    /// <summary>Changes state, end time or name.</summary>
+    /// <exception cref="SlipwayException">NotFound; InvalidArgument if the run is deleted.</exception>
+    public async Task<Run> UpdateAsync(Actor actor, string runId, RunChange change, CancellationToken ct)
+    {
+        var status = change.Status is { } s ? RunRows.Text(s) : null;
+        var name = string.IsNullOrEmpty(change.Name) ? null : Limits.RunTag(change.Name, "run_name");
+        return await database.WriteAsync(
+            async tx =>
+            {
+                var run = await RunLog.ActiveAsync(tx, runId);
+                var ended = change.EndTime is { } end ? Time.ToMicros(end) : run.EndedAt;
+                await tx.ExecuteAsync("UPDATE registry_runs SET status = @status, ended_at = @ended WHERE id = @runId", new { runId, status = status ?? run.Status, ended });
+                if (name is not null)
+                {
+                    await RunLog.WriteTagsAsync(tx, runId, [new Tag(RunLog.NameTag, name)]);
+                }
+
+                if (status is not null && status != run.Status)
+                {
+                    await JournalStatusAsync(tx, actor, runId, run, status, ended);
+                }
+
+                return (await RunRows.FindAsync(tx, runId))!;
+            },
+            ct);
+    }
+
+    /// <summary>Ends a run now.</summary>
+    public Task FinishAsync(Actor actor, string runId, RunStatus status, CancellationToken ct) =>
+        UpdateAsync(actor, runId, new RunChange(status, clock.GetUtcNow()), ct);
+
+    /// <summary>Marks a run deleted; a repeat does nothing.</summary>
+    public Task DeleteAsync(Actor actor, string runId, CancellationToken ct) => SetStateAsync(actor, runId, deleted: true, ct);
+
+    /// <summary>Brings a deleted run back; a repeat does nothing.</summary>
+    public Task RestoreAsync(Actor actor, string runId, CancellationToken ct) => SetStateAsync(actor, runId, deleted: false, ct);
+
+    /// <summary>A metric's points ordered by (timestamp, step, value). Null for a limit gives all.</summary>
+    /// <exception cref="SlipwayException">NotFound if the run is missing; an unknown metric gives an empty page.</exception>
+    public Task<Page<MetricPoint>> HistoryAsync(string runId, string key, int? limit, string? pageToken, CancellationToken ct)
+    {
+        MetricPoint? after = null;
+        if (!string.IsNullOrEmpty(pageToken))
+        {
+            var parts = PageToken.Decode(pageToken, 3);
+            after = long.TryParse(parts[0], CultureInfo.InvariantCulture, out var timestamp) && long.TryParse(parts[1], CultureInfo.InvariantCulture, out var step)
+                && double.TryParse(parts[2], CultureInfo.InvariantCulture, out var value)
+                ? new MetricPoint(key, value, timestamp, step)
+                : throw SlipwayException.Invalid("Invalid page token", next: "start again without a page token");
+        }
+
+        return database.ReadAsync(
+            async session =>
+            {
+                if (await session.FindAsync<string>("SELECT id FROM registry_runs WHERE id = @runId", new { runId }) is null)
+                {
+                    throw RunLog.NotFound(runId);
+                }
+
+                var points = await RunMetrics.HistoryAsync(session, runId, key, after, limit is { } n ? n + 1 : int.MaxValue);
+                if (limit is null || points.Count <= limit)
+                {
+                    return new Page<MetricPoint>(points, null);
+                }
+
+                points.RemoveAt(points.Count - 1);
+                var last = points[^1];
+                return new Page<MetricPoint>(points, PageToken.Encode(Text(last.TimestampMs), Text(last.Step), last.Value.ToString("R", CultureInfo.InvariantCulture)));
+            },
+            ct);
+    }
+
+    /// <summary>Datasets seen in experiments, at most 1,000.</summary>
+    public Task<IReadOnlyList<DatasetSummary>> DatasetsAsync(IReadOnlyList<string> experimentIds, CancellationToken ct)
+    {
+        if (experimentIds.Count == 0)
+        {
+            return Task.FromResult<IReadOnlyList<DatasetSummary>>([]);
+        }
+
+        var (list, args) = SqlList.Of(experimentIds.Select(Experiments.ParseId).Take(1000).ToList());
+        return database.ReadAsync(
+            async session => (IReadOnlyList<DatasetSummary>)(await session.QueryAsync<SummaryRow>(
+                $"""
+                SELECT DISTINCT d.experiment_id AS ExperimentId, d.name AS Name, d.digest AS Digest, i.context AS Context
+                FROM registry_datasets d JOIN registry_inputs i ON i.dataset_id = d.id JOIN registry_runs r ON r.id = i.run_id
+                WHERE d.experiment_id IN ({list}) AND r.state = 0 LIMIT 1000
+                """,
+                args))
+                .Select(r => new DatasetSummary(Text(r.ExperimentId), r.Name, r.Digest, r.Context))
+                .OrderBy(s => s.Name, StringComparer.Ordinal).ThenBy(s => s.Digest, StringComparer.Ordinal).ToList(),
+            ct);
+    }
+
+    /// <summary>Stores an artifact of a run under a path relative to the run's root.</summary>
+    public async Task<BlobInfo> PutArtifactAsync(Actor actor, string runId, string path, Stream content, CancellationToken ct)
+    {
+        await database.ReadAsync(
+            async session =>
+            {
+                var state = await session.FindAsync<long?>("SELECT state FROM registry_runs WHERE id = @runId", new { runId }) ?? throw RunLog.NotFound(runId);
+                return state == 0 ? state : throw SlipwayException.Invalid($"The run {runId} must be in the 'active' state. Current state is deleted.");
+            },
+            ct);
+        return await artifacts.PutAsync(actor, ArtifactPath.Join(await RootAsync(runId, ct), ArtifactPath.Check(path)), content, ct);
+    }
+
+    /// <summary>Opens an artifact of a run.</summary>
+    /// <exception cref="SlipwayException">NotFound, also when the run's artifacts lie in another store.</exception>
+    public async Task<Stream> OpenArtifactAsync(string runId, string path, CancellationToken ct) =>
+        (await artifacts.OpenAsync(ArtifactPath.Join(await RootAsync(runId, ct), ArtifactPath.Check(path)), ct)).Content;
+
+    /// <summary>What lies in a folder of a run's artifacts, with paths relative to the run's root; empty when they lie in another store.</summary>
+    public async Task<IReadOnlyList<ArtifactInfo>> ListArtifactsAsync(string runId, string path, CancellationToken ct)
+    {
+        var folder = ArtifactPath.CheckFolder(path);
+        var run = await GetAsync(runId, ct);
+        if (ArtifactPath.OfUri(run.ArtifactUri) is not { } root)
+        {
+            return [];
+        }
+
+        var entries = await artifacts.ListAsync(ArtifactPath.Join(root, folder), ct);
+        return entries.Select(e => e with { Path = ArtifactPath.Join(folder, e.Path) }).ToList();
+    }
+
+    private async Task<string> RootAsync(string runId, CancellationToken ct)
+    {
+        var uri = await database.ReadAsync(s => s.FindAsync<string>("SELECT artifact_uri FROM registry_runs WHERE id = @runId", new { runId }), ct) ?? throw RunLog.NotFound(runId);
+        return ArtifactPath.OfUri(uri) ?? throw new SlipwayException(ErrorCode.PreconditionFailed, "the run's artifacts are in another store", uri, "use that store's own client");
+    }
+
+    private Task SetStateAsync(Actor actor, string runId, bool deleted, CancellationToken ct) => database.WriteAsync(
+        async tx =>
+        {
+            var state = await tx.FindAsync<long?>("SELECT state FROM registry_runs WHERE id = @runId", new { runId }) ?? throw RunLog.NotFound(runId);
+            if ((state != 0) != deleted)
+            {
+                await tx.ExecuteAsync("UPDATE registry_runs SET state = @to WHERE id = @runId", new { runId, to = deleted ? 1 : 0 });
+                await journal.AppendAsync(tx, actor, deleted ? Events.RunDeleted : Events.RunRestored, new Subject("run", runId));
+            }
+        },
+        ct);
+
+    private async Task JournalStatusAsync(Tx tx, Actor actor, string runId, RunLog.RunRow run, string status, long? ended)
+    {
+        var subject = new Subject("run", runId);
+        if (status is "FINISHED" or "FAILED" or "KILLED")
+        {
+            var body = new RunFinished(Text(run.ExperimentId), run.Name, status, ended is { } end ? Time.FromMicros(end) : null);
+            await journal.AppendAsync(tx, actor, Events.RunFinished, subject, body, await RunLog.DatasetVersionsAsync(tx, runId));
+        }
+        else if (run.Status is "FINISHED" or "FAILED" or "KILLED")
+        {
+            await journal.AppendAsync(tx, actor, Events.RunReopened, subject);
+        }
+    }
+
+    private static Subject VersionOf(DatasetInput input)
+    {
+        var subject = Subject.Parse(input.Source);
+        var slash = subject.Name.LastIndexOf('/');
+        if (subject.Kind != "dataset-version" || slash <= 0)
+        {
+            throw SlipwayException.Invalid("Invalid dataset source", $"'{FilterTokens.Cut(input.Source)}' is not dataset-version:NAME/ID", "take the subject of the version");
+        }
+
+        return subject;
+    }
+
+    private static string NameOf(string? name, IReadOnlyList<Tag> tags)
+    {
+        var tag = tags.FirstOrDefault(t => t.Key == RunLog.NameTag)?.Value;
+        if (!string.IsNullOrEmpty(name) && !string.IsNullOrEmpty(tag) && name != tag)
+        {
+            throw SlipwayException.Invalid($"Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values (run_name='{FilterTokens.Cut(name)}', mlflow.runName='{FilterTokens.Cut(tag)}').");
+        }
+
+        var given = string.IsNullOrEmpty(name) ? tag : name;
+        return string.IsNullOrEmpty(given) ? RunNames.New() : Limits.RunTag(given, "run_name");
+    }
+
+    private static string Text(long value) => value.ToString(CultureInfo.InvariantCulture);
+
+    private sealed class SummaryRow
+    {
+        public long ExperimentId { get; set; }
+
+        public string Name { get; set; } = "";
+
+        public string Digest { get; set; } = "";
+
+        public string? Context { get; set; }
+    }
+}
