@@ -2,6 +2,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
+using Slipway.Registry;
 
 namespace Slipway.Server;
 
@@ -11,5 +12,6 @@ public static class Modules
     public static IServiceCollection AddAll(IServiceCollection services, string dataDirectory) => services
         .AddFoundation(new FoundationOptions { DataDirectory = dataDirectory })
         .AddGovernance()
+        .AddRegistry()
         .AddMonitoring(new MonitoringOptions());
 }
