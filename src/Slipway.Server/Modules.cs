@@ -1,4 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
+using Slipway.Data;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
@@ -12,6 +13,7 @@ public static class Modules
     public static IServiceCollection AddAll(IServiceCollection services, string dataDirectory) => services
         .AddFoundation(new FoundationOptions { DataDirectory = dataDirectory })
         .AddGovernance()
+        .AddData()
         .AddRegistry()
         .AddMonitoring(new MonitoringOptions());
 }

@@ -7,8 +7,10 @@ namespace Slipway.Data;
 /// <summary>A table file to profile: its logical path (whose ending tells the format) and the verified bytes on the local disk.</summary>
 internal sealed record TableFile(string Path, string LocalPath);
 
-/// <summary>What profiling found. Schema and profile are null when the files do not have the same columns.</summary>
+/// <summary>What profiling found.</summary>
 /// <param name="Rows">Rows of each file, by path.</param>
+/// <param name="Schema">The columns that all files share; null when they do not.</param>
+/// <param name="Profile">What those hold; null with <paramref name="Schema"/>.</param>
 internal sealed record Profiled(IReadOnlyDictionary<string, long> Rows, TableSchema? Schema, TableProfile? Profile);
 
 /// <summary>
@@ -53,11 +55,11 @@ internal sealed class Profiler(DataLayout layout, DataOptions options) : IDispos
         {
             using var duck = new Duck(files, spill, options, ct);
             var schemas = files.Select(f => Describe(duck, f)).ToList();
-            var common = Common(files, schemas);
+            var common = Common(duck, files, schemas);
             var rows = new Dictionary<string, long>(StringComparer.Ordinal);
             if (common is null)
             {
-                foreach (var (file, schema) in files.Zip(schemas)) rows[file.Path] = duck.Of(file.Path, () => duck.Long($"SELECT count(*) FROM {Source(file, schema)}"));
+                foreach (var (file, schema) in files.Zip(schemas)) rows[file.Path] = duck.Of(file, () => duck.Long($"SELECT count(*) FROM {Source(file, schema)}"));
                 return new Profiled(rows, null, null);
             }
             Load(duck, files, common, rows);
@@ -80,7 +82,7 @@ internal sealed class Profiler(DataLayout layout, DataOptions options) : IDispos
     };
 
     /// <summary>The columns of one file. A CSV has a header, and its types are those that every one of its values fits.</summary>
-    private static List<(string Name, string Type)> Describe(Duck duck, TableFile file) => duck.Of(file.Path, () =>
+    private static List<(string Name, string Type)> Describe(Duck duck, TableFile file) => duck.Of(file, () =>
     {
         if (FormatOf(file.Path) != "parquet" && new FileInfo(file.LocalPath).Length == 0)
             throw new SlipwayException(ErrorCode.InvalidArgument, $"the file {file.Path} is not readable as a table", "it is empty and has not even a header", "leave it out");
@@ -95,17 +97,21 @@ internal sealed class Profiler(DataLayout layout, DataOptions options) : IDispos
     // Sniffing the delimiter would take a torn file for one with a single column.
     private static string Csv(TableFile file) => $"delim={(FormatOf(file.Path) == "tsv" ? "'\t'" : "','")}, quote='\"', escape='\"', max_line_size=2097152";
 
-    /// <summary>The columns all files share, or null. Types that were only guessed from text may differ: whole and broken numbers meet as DOUBLE, all else as VARCHAR.</summary>
-    private static List<(string Name, string Type)>? Common(IReadOnlyList<TableFile> files, List<List<(string Name, string Type)>> schemas)
+    /// <summary>The columns all files share, or null. Types that were only guessed from text may differ from file to file and then meet.</summary>
+    private static List<(string Name, string Type)>? Common(Duck duck, IReadOnlyList<TableFile> files, List<List<(string Name, string Type)>> schemas)
     {
-        var parquet = files.Select(f => FormatOf(f.Path) == "parquet").Distinct().ToList();
-        if (parquet.Count > 1) return null;
-        var common = schemas[0];
-        foreach (var schema in schemas.Skip(1))
+        if (files.Select(f => FormatOf(f.Path) == "parquet").Distinct().Count() > 1) return null;
+        if (!schemas.TrueForAll(s => s.Select(c => c.Name).SequenceEqual(schemas[0].Select(c => c.Name), StringComparer.Ordinal))) return null;
+        if (FormatOf(files[0].Path) == "parquet") return schemas.TrueForAll(s => s.SequenceEqual(schemas[0])) ? schemas[0] : null;
+
+        var common = new List<(string Name, string Type)>(schemas[0].Count);
+        for (var column = 0; column < schemas[0].Count; column++)
         {
-            if (!schema.Select(c => c.Name).SequenceEqual(common.Select(c => c.Name), StringComparer.Ordinal)) return null;
-            if (parquet[0] && !schema.SequenceEqual(common)) return null;
-            common = [.. common.Zip(schema, (a, b) => (a.Name, a.Type == b.Type ? a.Type : a.Type is "BIGINT" or "DOUBLE" && b.Type is "BIGINT" or "DOUBLE" ? "DOUBLE" : "VARCHAR"))];
+            var types = schemas.Select(s => s[column].Type).Distinct(StringComparer.Ordinal).ToList();
+            // A file without any value in the column says nothing about its type.
+            if (types.Count > 1)
+                types = [.. files.Zip(schemas).Where(f => f.Second[column].Type != "VARCHAR" || duck.Of(f.First, () => duck.Long($"SELECT count({Name(f.Second[column].Name)}) FROM {Source(f.First, f.Second)}")) > 0).Select(f => f.Second[column].Type).Distinct(StringComparer.Ordinal)];
+            common.Add((schemas[0][column].Name, types.Count == 1 ? types[0] : types.TrueForAll(t => t is "BIGINT" or "DOUBLE") ? "DOUBLE" : "VARCHAR"));
         }
         return common;
     }
@@ -115,14 +121,14 @@ internal sealed class Profiler(DataLayout layout, DataOptions options) : IDispos
     {
         if (FormatOf(files[0].Path) == "parquet")
         {
-            foreach (var file in files) rows[file.Path] = duck.Of(file.Path, () => duck.Long($"SELECT count(*) FROM read_parquet({Text(file.LocalPath)})"));
+            foreach (var file in files) rows[file.Path] = duck.Of(file, () => duck.Long($"SELECT count(*) FROM read_parquet({Text(file.LocalPath)})"));
             duck.Run($"CREATE TEMP VIEW src AS SELECT * FROM read_parquet([{string.Join(", ", files.Select(f => Text(f.LocalPath)))}])");
             return;
         }
         duck.Run($"CREATE TEMP TABLE src ({string.Join(", ", columns.Select(c => $"{Name(c.Name)} {c.Type}"))})");
         foreach (var file in files)
         {
-            rows[file.Path] = duck.Of(file.Path, () =>
+            rows[file.Path] = duck.Of(file, () =>
             {
                 var before = duck.Long("SELECT count(*) FROM src");
                 duck.Run($"INSERT INTO src SELECT * FROM {Source(file, columns)}");
@@ -148,10 +154,10 @@ internal sealed class Profiler(DataLayout layout, DataOptions options) : IDispos
         if (number && count > 0)
         {
             duck.Run("CREATE OR REPLACE TEMP VIEW f AS SELECT v::DOUBLE AS v, n::DOUBLE AS n FROM g WHERE isfinite(v::DOUBLE)");
-            var total = duck.Double("SELECT fsum(n) FROM f");
-            mean = Finite(duck.Double("SELECT fsum(v * (n / (SELECT fsum(n) FROM f))) FROM f"));
-            if (mean is { } center && total > 1)
-                std = Finite(Math.Sqrt(duck.Double($"SELECT fsum((v - {Number(center)}) * (v - {Number(center)}) * n) FROM f") / (total.Value - 1)));
+            var total = duck.Double("SELECT sum(n) FROM f") ?? 0;
+            mean = Finite(duck.Double("SELECT fsum(v * n) / sum(n) FROM f"));
+            if (mean is { } center && total > 1 && duck.Double($"SELECT fsum((v - {Number(center)}) * (v - {Number(center)}) * n) FROM f") is { } squares)
+                std = Finite(Math.Sqrt(squares / (total - 1)));
             quantiles = duck.Rows(
                 $"""
                 SELECT q::DOUBLE, min(v) FROM (SELECT v, sum(n) OVER (ORDER BY v ROWS UNBOUNDED PRECEDING) AS upto FROM f), (SELECT unnest([{string.Join(", ", Shares.Select(Number))}]) AS q)
@@ -195,8 +201,8 @@ internal sealed class Profiler(DataLayout layout, DataOptions options) : IDispos
 
         public void Dispose() => connection.Dispose();
 
-        /// <summary>Work on one file: what DuckDB dislikes about it is the caller's error, told without the server's paths.</summary>
-        public T Of<T>(string path, Func<T> work)
+        /// <summary>Work on one file: what DuckDB dislikes about it is the caller's error, told without the server's paths and SQL.</summary>
+        public T Of<T>(TableFile file, Func<T> work)
         {
             try
             {
@@ -204,11 +210,9 @@ internal sealed class Profiler(DataLayout layout, DataOptions options) : IDispos
             }
             catch (DuckDBException e) when (!ct.IsCancellationRequested)
             {
-                var lines = e.Message.Split('\n').Select(l => l.Trim()).Where(l => l.Length > 0 && !l.Contains("file =", StringComparison.Ordinal)).Take(2);
-                var why = string.Join(" ", lines);
-                for (var quote = why.IndexOf("'/", StringComparison.Ordinal); quote >= 0 && why.IndexOf('\'', quote + 1) is var end and > 0; quote = why.IndexOf("'/", StringComparison.Ordinal))
-                    why = why.Remove(quote, end - quote + 1).Insert(quote, path);
-                throw new SlipwayException(ErrorCode.InvalidArgument, $"the file {path} is not readable as a table", why, "correct it, or give it an ending other than csv, tsv and parquet to keep it as a plain file", e);
+                var said = e.Message.Split('\n').Select(l => l.Trim()).TakeWhile(l => !l.StartsWith("LINE ", StringComparison.Ordinal) && !l.StartsWith("file =", StringComparison.Ordinal));
+                var why = string.Join(' ', said.Where(l => l.Length > 0).Take(3)).Replace(file.LocalPath, file.Path, StringComparison.Ordinal);
+                throw new SlipwayException(ErrorCode.InvalidArgument, $"the file {file.Path} is not readable as a table", why, "correct it, or give it an ending other than csv, tsv and parquet to keep it as a plain file", e);
             }
         }
 
