@@ -1,0 +1,76 @@
+using System.Net;
+using Slipway.Foundation;
+
+namespace Slipway.Server;
+
+/// <summary>Whether requests need a credential.</summary>
+public enum IdentityMode
+{
+    /// <summary>Only when an address is not loopback, or when identities exist.</summary>
+    Auto,
+
+    /// <summary>Never: everything is attributed to the operating-system user. Loopback addresses only.</summary>
+    SingleUser,
+
+    /// <summary>Always.</summary>
+    Required,
+}
+
+/// <summary>Everything that a server can be told.</summary>
+public sealed record SlipwayOptions
+{
+    public const string DefaultUrl = "http://127.0.0.1:5600";
+
+    /// <summary>The data folder; made when absent.</summary>
+    public string DataDirectory { get; init; } = "slipway-data";
+
+    /// <summary>Addresses to listen on. Port 0 takes a free one.</summary>
+    public IReadOnlyList<string> Urls { get; init; } = [DefaultUrl];
+
+    /// <summary>A PostgreSQL connection string; null keeps the rows in SQLite inside the data folder.</summary>
+    public string? Postgres { get; init; }
+
+    public IdentityMode Identity { get; init; } = IdentityMode.Auto;
+
+    /// <summary>How long a stop waits for requests in flight.</summary>
+    public TimeSpan DrainTime { get; init; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>Whether every request is written to the log.</summary>
+    public bool Verbose { get; init; }
+
+    internal bool OnlyLoopback => Urls.All(u => Uri.TryCreate(u, UriKind.Absolute, out var uri) && (uri.IsLoopback || (IPAddress.TryParse(uri.Host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address))));
+
+    /// <summary>Every error of these options, empty when they are sound.</summary>
+    public IReadOnlyList<string> Problems()
+    {
+        var problems = new List<string>(new FoundationOptions { DataDirectory = DataDirectory }.Problems());
+        if (Urls.Count == 0)
+        {
+            problems.Add("urls: there is no address to listen on");
+        }
+
+        foreach (var url in Urls)
+        {
+            if (!Uri.TryCreate(url, UriKind.Absolute, out var uri) || uri.Scheme is not "http")
+            {
+                problems.Add($"urls: \"{url}\" is not an address like {DefaultUrl} (TLS is ended by a proxy in front)");
+            }
+            else if (uri.AbsolutePath != "/")
+            {
+                problems.Add($"urls: \"{url}\" has a path; an address has none");
+            }
+        }
+
+        if (Identity == IdentityMode.SingleUser && problems.Count == 0 && !OnlyLoopback)
+        {
+            problems.Add($"identity: single-user mode is for loopback addresses, and {string.Join(", ", Urls)} is reachable from elsewhere");
+        }
+
+        if (DrainTime < TimeSpan.Zero || DrainTime > TimeSpan.FromMinutes(10))
+        {
+            problems.Add($"drain-time: {DrainTime} is not between 0 and 10 minutes");
+        }
+
+        return problems;
+    }
+}

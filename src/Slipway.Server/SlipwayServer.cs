@@ -1,0 +1,159 @@
+using System.Reflection;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Slipway.Foundation;
+using Slipway.Governance;
+using Slipway.Scale;
+using Slipway.Server.Oip;
+using Slipway.Web;
+
+namespace Slipway.Server;
+
+/// <summary>The whole product as a value: tests, the command line and the executable make the same one.</summary>
+public sealed class SlipwayServer : IAsyncDisposable
+{
+    private readonly WebApplication app;
+    private readonly DataLock held;
+
+    private SlipwayServer(WebApplication app, SlipwayOptions options, DataLock held)
+    {
+        this.app = app;
+        this.held = held;
+        Options = options;
+    }
+
+    public SlipwayOptions Options { get; }
+
+    public IServiceProvider Services => app.Services;
+
+    /// <summary>The addresses that it listens on, with the real port.</summary>
+    public IReadOnlyList<string> Urls => [.. app.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses];
+
+    /// <summary>Whether requests need no credential.</summary>
+    public bool SingleUser => app.Services.GetRequiredService<Auth>().SingleUser;
+
+    /// <summary>The version of this build.</summary>
+    public static string Version { get; } = typeof(SlipwayServer).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "0";
+
+    /// <summary>Puts the server together without starting anything.</summary>
+    /// <param name="options">What it is told.</param>
+    /// <param name="also">Changes to the host before it is built, for the command line and tests.</param>
+    /// <exception cref="SlipwayException">InvalidArgument with every problem of the options; Conflict when another process uses the data folder.</exception>
+    public static SlipwayServer Create(SlipwayOptions options, Action<WebApplicationBuilder>? also = null)
+    {
+        var problems = options.Problems();
+        if (problems.Count > 0)
+        {
+            throw new SlipwayException(ErrorCode.InvalidArgument, "the server's options are wrong", string.Join("; ", problems), "slipway serve --help");
+        }
+
+        var layout = new DataLayout(options.DataDirectory);
+        var held = DataLock.Take(layout);
+        try
+        {
+            var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { ApplicationName = "slipway", ContentRootPath = AppContext.BaseDirectory, EnvironmentName = Environments.Production });
+            Configure(builder, options);
+            also?.Invoke(builder);
+            var app = builder.Build();
+            Map(app);
+            return new SlipwayServer(app, options, held);
+        }
+        catch
+        {
+            held.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Upgrades the schema, checks that each route declares its permission, and serves.</summary>
+    public async Task StartAsync(CancellationToken ct)
+    {
+        await app.Services.PrepareFoundationAsync(ct);
+        var auth = app.Services.GetRequiredService<Auth>();
+        await auth.DecideModeAsync(ct);
+        app.Services.GetRequiredService<GovernanceOptions>().SingleUser = auth.SingleUser;
+        var undeclared = ((IEndpointRouteBuilder)app).DataSources.SelectMany(RoutePermissions.Undeclared).ToList();
+        if (undeclared.Count > 0)
+        {
+            throw new SlipwayException(ErrorCode.Internal, "the server does not start", $"these routes declare no permission: {string.Join(", ", undeclared)}", "end each with RequirePermission or OpenToAll");
+        }
+
+        await app.StartAsync(ct);
+        app.Services.GetRequiredService<Readiness>().Ready = true;
+    }
+
+    /// <summary>Answers not ready, lets requests in flight end, and stops.</summary>
+    public async Task StopAsync(CancellationToken ct)
+    {
+        app.Services.GetRequiredService<Readiness>().Ready = false;
+        await app.StopAsync(ct);
+    }
+
+    public Task WaitForShutdownAsync(CancellationToken ct) => app.WaitForShutdownAsync(ct);
+
+    public async ValueTask DisposeAsync()
+    {
+        await app.DisposeAsync();
+        held.Dispose();
+    }
+
+    private static void Configure(WebApplicationBuilder builder, SlipwayOptions options)
+    {
+        builder.WebHost.UseUrls([.. options.Urls]);
+        builder.WebHost.UseStaticWebAssets();
+        builder.WebHost.ConfigureKestrel(kestrel =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxRequestBodySize = 64 << 20;
+        });
+        builder.Services.Configure<HostOptions>(o => o.ShutdownTimeout = options.DrainTime);
+        builder.Logging.ClearProviders();
+        builder.Logging.SetMinimumLevel(LogLevel.Information);
+        builder.Logging.AddFilter("Microsoft.AspNetCore", options.Verbose ? LogLevel.Information : LogLevel.Warning);
+        builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Warning);
+        builder.Services.AddSingleton(options);
+        if (options.Postgres is not null)
+        {
+            builder.Services.AddSingleton<Dialect>(new PostgresDialect(options.Postgres));
+        }
+
+        Modules.AddAll(builder.Services, options.DataDirectory);
+        builder.AddSilo();
+        builder.Services.AddSingleton<Auth>();
+        builder.Services.AddSingleton<Readiness>();
+        builder.AddTelemetry();
+        builder.Services.AddSlipwayWeb();
+        builder.Services.AddAntiforgery();
+    }
+
+    private static void Map(WebApplication app)
+    {
+        var auth = app.Services.GetRequiredService<Auth>();
+        app.UseOip(context => auth.RefuseAsync(context, Permissions.Predict));
+        app.Use(next => context => Errors.CatchAsync(context, next));
+        app.Use(next => context =>
+        {
+            var headers = context.Response.Headers;
+            headers.XContentTypeOptions = "nosniff";
+            headers.XFrameOptions = "DENY";
+            headers["Referrer-Policy"] = "same-origin";
+            return next(context);
+        });
+        app.UseRouting();
+        app.Use(next => context => auth.InvokeAsync(context, next));
+        app.UseAntiforgery();
+
+        app.MapOip(predict => predict.RequirePermission(Permissions.Predict), open => open.OpenToAll());
+        app.MapHealth();
+        app.MapSignIn();
+        app.MapStaticAssets().OpenToAll();
+        app.MapRazorComponents<App>().AddInteractiveServerRenderMode().RequirePermission(Permissions.ModelRead);
+    }
+}
