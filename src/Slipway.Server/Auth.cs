@@ -3,10 +3,8 @@ using System.Text;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
-using Microsoft.Extensions.DependencyInjection;
 using Slipway.Foundation;
 using Slipway.Governance;
-using Slipway.Web;
 
 namespace Slipway.Server;
 
@@ -132,11 +130,6 @@ internal sealed class Auth(Access access, SlipwayOptions options)
 
             await Errors.WriteAsync(context, refused);
             return;
-        }
-
-        if (context.RequestServices.GetService<CurrentActor>() is { } current)
-        {
-            current.Actor = context.GetActor();
         }
 
         await next(context);

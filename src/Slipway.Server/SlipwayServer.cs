@@ -11,8 +11,6 @@ using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Scale;
-using Slipway.Server.Oip;
-using Slipway.Web;
 
 namespace Slipway.Server;
 
@@ -129,14 +127,12 @@ public sealed class SlipwayServer : IAsyncDisposable
         builder.Services.AddSingleton<Auth>();
         builder.Services.AddSingleton<Readiness>();
         builder.AddTelemetry();
-        builder.Services.AddSlipwayWeb();
         builder.Services.AddAntiforgery();
     }
 
     private static void Map(WebApplication app)
     {
         var auth = app.Services.GetRequiredService<Auth>();
-        app.UseOip(context => auth.RefuseAsync(context, Permissions.Predict));
         app.Use(next => context => Errors.CatchAsync(context, next));
         app.Use(next => context =>
         {
@@ -150,10 +146,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         app.Use(next => context => auth.InvokeAsync(context, next));
         app.UseAntiforgery();
 
-        app.MapOip(predict => predict.RequirePermission(Permissions.Predict), open => open.OpenToAll());
         app.MapHealth();
         app.MapSignIn();
-        app.MapStaticAssets().OpenToAll();
-        app.MapRazorComponents<App>().AddInteractiveServerRenderMode().RequirePermission(Permissions.ModelRead);
     }
 }
