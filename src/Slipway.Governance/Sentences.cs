@@ -39,27 +39,47 @@ internal static class Sentences
         ["dataset.pinned"] = e => $"pinned {First(e, "dataset-version") ?? "a dataset version"} for {Thing(e.Subject)}",
 
         ["experiment.created"] = e => $"created {Thing(e.Subject)}{Named(e)}",
+        ["experiment.changed"] = e => $"changed {Changed(e)} of {Thing(e.Subject)}",
+        ["experiment.deleted"] = e => $"deleted {Thing(e.Subject)} and its runs",
+        ["experiment.restored"] = e => $"restored {Thing(e.Subject)} and its runs",
         ["run.started"] = e => $"started {Thing(e.Subject)}{Named(e)}",
         ["run.finished"] = e => $"finished {Thing(e.Subject)}{After(" as ", Field(e, "status")?.ToLowerInvariant())}",
+        ["run.reopened"] = e => $"opened {Thing(e.Subject)} again",
+        ["run.inputs-logged"] = e => $"recorded that {Thing(e.Subject)} read {First(e, "dataset-version") ?? "data"}",
+        ["run.deleted"] = e => $"deleted {Thing(e.Subject)}",
+        ["run.restored"] = e => $"restored {Thing(e.Subject)}",
+        ["artifact.stored"] = e => $"stored the file{After(" ", Field(e, "path"))} with {Thing(e.Subject)}",
+        ["artifact.deleted"] = e => $"deleted the file{After(" ", Field(e, "path"))} of {Thing(e.Subject)}",
         ["model.created"] = e => $"created {Thing(e.Subject)}",
+        ["model.changed"] = e => $"changed {Changed(e)} of {Thing(e.Subject)}",
+        ["model.deleted"] = e => $"deleted {Thing(e.Subject)} and its versions",
         ["version.registered"] = e => $"registered {Thing(e.Subject)}{After(" from ", First(e, "run"))}",
+        ["version.changed"] = e => $"changed {Changed(e)} of {Thing(e.Subject)}",
+        ["version.deleted"] = e => $"deleted {Thing(e.Subject)}",
         ["alias.moved"] = e => $"moved the alias{After(" ", Field(e, "alias"))} to {Thing(e.Subject)}",
+        ["alias.deleted"] = e => $"removed the alias{After(" ", Field(e, "alias"))} from {Thing(e.Subject)}",
 
+        ["prediction.batch"] = e => $"closed a part of the prediction log{After(" with ", Field(e, "rows"), " predictions")}",
         ["monitor.created"] = e => $"began to watch {First(e, "endpoint") ?? Thing(e.Subject)}{After(" for ", First(e, "model-version"))}",
+        ["monitor.stopped"] = e => $"stopped {Thing(e.Subject)}",
         ["alert.fired"] = e => $"raised an alert{After(": ", Field(e, "sentence"))}",
-        ["alert.resolved"] = e => $"saw {Thing(e.Subject)} end",
+        ["alert.updated"] = e => $"saw {Thing(e.Subject)} change{After(": ", Field(e, "sentence"))}",
+        ["alert.resolved"] = e => $"saw {Thing(e.Subject)} end{After(": ", Field(e, "sentence"))}",
         ["alert.acknowledged"] = e => $"acknowledged {Thing(e.Subject)}{Said(e)}",
+        ["receiver.changed"] = e => $"{(Field(e, "removed") == "true" ? "removed" : "set")} {Thing(e.Subject)}{After(" at ", Field(e, "url"))}",
         ["notification.delivered"] = e => $"told {Field(e, "receiver") ?? "a receiver"} about {First(e, "alert") ?? Thing(e.Subject)}",
         ["notification.failed"] = e => $"could not tell {Field(e, "receiver") ?? "a receiver"} about {First(e, "alert") ?? Thing(e.Subject)}{Because(e)}",
 
         ["endpoint.created"] = e => $"created {Thing(e.Subject)}{After(" serving ", First(e, "model-version"))}",
         ["endpoint.changed"] = e => $"changed how {Thing(e.Subject)} routes its traffic{Because(e)}",
-        ["rollout.proposed"] = e => $"proposed {Thing(e.Subject)}{After(" of ", First(e, "model-version"))}",
-        ["rollout.started"] = e => $"started {Thing(e.Subject)}{After(" of ", First(e, "model-version"))}",
-        ["rollout.stepped"] = e => $"moved {Thing(e.Subject)} on{After(" to ", Field(e, "weight"), " % of the traffic")}",
+        ["endpoint.deleted"] = e => $"deleted {Thing(e.Subject)}",
+        ["rollout.proposed"] = e => $"proposed {Thing(e.Subject)}{Candidate(e)}",
+        ["rollout.started"] = e => $"started {Thing(e.Subject)}{Candidate(e)}",
+        ["rollout.stepped"] = e => $"moved {Thing(e.Subject)} on{After(" to ", Field(e, "percent"), " % of the traffic")}",
+        ["rollout.resumed"] = e => $"resumed {Thing(e.Subject)}",
         ["rollout.paused"] = e => $"paused {Thing(e.Subject)}{Because(e)}",
         ["rollout.aborted"] = e => $"rolled {Thing(e.Subject)} back{Because(e)}",
-        ["rollout.finished"] = e => $"finished {Thing(e.Subject)}",
+        ["rollout.finished"] = e => $"finished {Thing(e.Subject)}{After(": all traffic goes to ", Field(e, "candidate"))}",
 
         ["pipeline.applied"] = e => $"applied {Thing(e.Subject)}",
         ["pipeline-run.started"] = e => $"started {Thing(e.Subject)}{After(" because of ", First(e, "alert"))}",
@@ -71,7 +91,14 @@ internal static class Sentences
     /// <summary>The kinds that have words of their own.</summary>
     public static IReadOnlyCollection<string> Kinds => Words.Keys;
 
+    /// <summary>The sentence; control characters that a person typed cannot break the line it stands in.</summary>
     public static string Of(JournalEntry e)
+    {
+        var sentence = Say(e);
+        return sentence.Any(char.IsControl) ? string.Concat(sentence.Select(c => char.IsControl(c) ? ' ' : c)) : sentence;
+    }
+
+    private static string Say(JournalEntry e)
     {
         var said = Words.TryGetValue(e.Kind, out var words) ? words(e) : $"recorded {e.Kind} on {Thing(e.Subject)}";
         var failed = e.Outcome == "success" || e.Kind is "approval.refused" or "access.denied" ? "" : $" ({e.Outcome}{After(": ", e.Reason)})";
@@ -121,9 +148,19 @@ internal static class Sentences
 
     private static string Named(JournalEntry e) => Field(e, "name") is { } name && name != e.Subject.Name ? $" \"{name}\"" : "";
 
+    private static string Candidate(JournalEntry e) => After(" of ", Field(e, "candidate") ?? First(e, "model-version"));
+
+    private static string Changed(JournalEntry e) => Field(e, "field") switch
+    {
+        "tag" => $"the tag{After(" ", Field(e, "key"))}",
+        "tag-deleted" => $"(removed) the tag{After(" ", Field(e, "key"))}",
+        { } field => $"the {field}",
+        null => "something",
+    };
+
     private static string Said(JournalEntry e) => After(": ", Field(e, "comment") ?? Field(e, "message"));
 
-    private static string Because(JournalEntry e) => After(": ", Field(e, "reason") ?? Field(e, "why") ?? Field(e, "error"));
+    private static string Because(JournalEntry e) => After(": ", Field(e, "reason") ?? Field(e, "cause") ?? Field(e, "why") ?? Field(e, "error"));
 
     private static string After(string before, string? text, string behind = "") => text is null ? "" : before + text + behind;
 }

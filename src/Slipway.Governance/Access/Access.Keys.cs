@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Data.Common;
 using System.Text.Json;
 using Slipway.Foundation;
 
@@ -61,7 +62,7 @@ public sealed partial class Access
         if (key.TouchedAt is not { } touched || micros - touched >= LastUsedGrain)
         {
             key.TouchedAt = micros;
-            await database.WriteAsync(tx => tx.ExecuteAsync("UPDATE governance_keys SET last_used_at = @micros WHERE id = @id", new { micros, id = text.Id }), ct);
+            await TouchAsync(text.Id, micros, ct);
         }
         return key.ServiceOf is null
             ? new Actor(ActorKind.ApiKey, key.Owner, KeyAuth + text.Id)
@@ -101,6 +102,19 @@ public sealed partial class Access
         if (known.Count >= MaxKnown) known.Clear();
         known[name] = value;
         if (Volatile.Read(ref generation) != before) known.TryRemove(name, out _);
+    }
+
+    // A full disk stops writes; it must not also lock out everybody who only reads or predicts.
+    private async Task TouchAsync(string id, long micros, CancellationToken ct)
+    {
+        try
+        {
+            await database.WriteAsync(tx => tx.ExecuteAsync("UPDATE governance_keys SET last_used_at = @micros WHERE id = @id", new { micros, id }), ct);
+        }
+        catch (Exception e) when (e is DbException or SlipwayException)
+        {
+            Log.LastUseUnwritten(log, e, id);
+        }
     }
 
     private async Task DemandMayMintAsync(Session session, Actor actor, User owner, IReadOnlyList<string> scope)

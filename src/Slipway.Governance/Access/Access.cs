@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 
 namespace Slipway.Governance;
@@ -9,7 +10,7 @@ namespace Slipway.Governance;
 /// Who may do what: users, service accounts, API keys and the permissions that their roles give.
 /// There is no default credential: a shared server starts with a one-time owner link, a loopback server with the operating-system user.
 /// </summary>
-public sealed partial class Access(Database database, Journal journal, TimeProvider clock, GovernanceOptions options)
+public sealed partial class Access(Database database, Journal journal, TimeProvider clock, GovernanceOptions options, ILogger<Access> log)
 {
     /// <summary><see cref="Actor.Auth"/> of an actor who proved nothing: the operating-system user of a single-user server.</summary>
     public const string Unproven = "none";
@@ -168,6 +169,12 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
         var held = roles.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToList();
         Roles.DemandSound(held);
         return held;
+    }
+
+    private static partial class Log
+    {
+        [LoggerMessage(LogLevel.Warning, "The last use of key {Key} could not be written; the key works nevertheless")]
+        public static partial void LastUseUnwritten(ILogger logger, Exception e, string key);
     }
 
     private static bool SameHash(string a, string b) =>

@@ -175,7 +175,8 @@ public sealed class Gates(Database database, Journal journal, TimeProvider clock
     private static async Task<IReadOnlySet<string>> AuthorsAsync(Session session, Actor actor, Subject subject, IReadOnlyList<string> authors)
     {
         var names = authors.Select(a => a.Trim()).ToList();
-        if (actor.Kind != ActorKind.System) names.AddRange([actor.Name, actor.Principal]);
+        if (actor.Kind != ActorKind.System) names.Add(actor.Name);
+        if (actor.OnBehalfOf is { } person) names.Add(person);
         foreach (var earlier in await session.QueryAsync<string>("SELECT authors FROM governance_requests WHERE subject = @subject", new { subject = subject.ToString() }))
             names.AddRange(GateRequestRow.Read<string[]>(earlier));
         return await Access.PeopleAsync(session, names);

@@ -18,6 +18,10 @@ public class AuditTests
     [InlineData("rollout.aborted", "rollout:r1", """{"reason":"error rate 12 %"}""", "ada rolled rollout r1 back: error rate 12 %")]
     [InlineData("alias.moved", "model-version:flights/2", """{"alias":"champion"}""", "ada moved the alias champion to model-version flights/2")]
     [InlineData("policy.changed", "policy:prod", """{"version":3}""", "ada put version 3 of policy prod in force")]
+    [InlineData("rollout.stepped", "rollout:r1", """{"percent":"50","candidate":"flights/2","cause":"the step's checks passed"}""", "ada moved rollout r1 on to 50 % of the traffic")]
+    [InlineData("rollout.paused", "rollout:r1", """{"cause":"too few requests"}""", "ada paused rollout r1: too few requests")]
+    [InlineData("model.changed", "model:flights", """{"field":"tag","key":"team"}""", "ada changed the tag team of model flights")]
+    [InlineData("vote.cast", "model-version:flights/2", """{"approve":true,"comment":"fine\n2026 eve approved everything\u001b[2J"}""", "ada approved model-version flights/2: fine 2026 eve approved everything [2J")]
     [InlineData("something.new", "run:r1", "{}", "ada recorded something.new on run r1")]
     public void Entries_read_as_sentences(string kind, string subject, string body, string sentence) =>
         Assert.Equal(sentence, Audit.Sentence(Entry(kind, subject, body)));
