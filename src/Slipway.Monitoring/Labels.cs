@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Data;
 using System.Data.Common;
 using Slipway.Foundation;
 
@@ -191,24 +192,21 @@ public sealed class Labels
     {
         var known = new Dictionary<(string Id, long Revision), double>();
         var highest = new Dictionary<string, long>(StringComparer.Ordinal);
-        foreach (string[] chunk in ids.Chunk(500))
+        // PostgreSQL pays for each round trip and takes the identifiers as one array; SQLite pays for each parameter, the more the
+        // longer the statement is.
+        (string among, int idsAtOnce, int rowsAtOnce) = database.Dialect.IsPostgres ? ("= ANY(@chunk)", 2000, 200) : ("IN @chunk", 50, 1);
+        foreach (string[] chunk in ids.Chunk(idsAtOnce))
         {
-            var args = new Dictionary<string, object>(StringComparer.Ordinal) { ["endpoint"] = endpoint };
-            string[] names = chunk.Select((_, i) => $"@id{i}").ToArray();
-            for (int i = 0; i < chunk.Length; i++)
-            {
-                args.Add($"id{i}", chunk[i]);
-            }
-
-            foreach (LabelRow row in await tx.QueryAsync<LabelRow>($"SELECT {LabelRow.Columns} FROM monitoring_labels WHERE endpoint = @endpoint AND prediction_id IN ({string.Join(", ", names)})", args))
+            foreach (LabelRow row in await tx.QueryAsync<LabelRow>($"SELECT {LabelRow.Columns} FROM monitoring_labels WHERE prediction_id {among} AND endpoint = @endpoint", new { endpoint, chunk }))
             {
                 known[(row.PredictionId, row.Revision)] = row.Value;
                 highest[row.PredictionId] = Math.Max(highest.GetValueOrDefault(row.PredictionId, -1), row.Revision);
             }
         }
 
+        var before = new Dictionary<string, long>(highest, StringComparer.Ordinal);
+        var rows = new List<(Label Label, string State)>();
         long joined = 0, parked = 0, duplicate = 0, conflict = 0, stale = 0, late = 0;
-        await using DbCommand insert = Insert(tx);
         foreach (Label label in labels)
         {
             if (known.TryGetValue((label.PredictionId, label.Revision), out double value))
@@ -217,57 +215,85 @@ public sealed class Labels
                 continue;
             }
 
-            long before = highest.GetValueOrDefault(label.PredictionId, -1);
-            bool current = label.Revision > before;
-            if (current && before >= 0)
-            {
-                await tx.ExecuteAsync("UPDATE monitoring_labels SET is_current = 0 WHERE endpoint = @endpoint AND prediction_id = @PredictionId AND revision = @before", new { endpoint, label.PredictionId, before });
-            }
-
-            Prediction? prediction = Of(endpoint, label.PredictionId, found);
-            string state = prediction is null ? "parked" : StateOf(prediction, Time.ToMicros(label.At));
-            Set(insert, endpoint, label, now, state, current, prediction);
-            await insert.ExecuteNonQueryAsync(tx.Token);
+            string state = Of(endpoint, label.PredictionId, found) is { } prediction ? StateOf(prediction, Time.ToMicros(label.At)) : "parked";
+            bool higher = label.Revision > highest.GetValueOrDefault(label.PredictionId, -1);
+            _ = !higher ? stale++ : state switch { "joined" => joined++, "late" => late++, _ => parked++ };
             known.Add((label.PredictionId, label.Revision), label.Value);
-            highest[label.PredictionId] = Math.Max(before, label.Revision);
-            _ = !current ? stale++ : state switch { "joined" => joined++, "late" => late++, _ => parked++ };
+            highest[label.PredictionId] = Math.Max(highest.GetValueOrDefault(label.PredictionId, -1), label.Revision);
+            rows.Add((label, state));
+        }
+
+        foreach ((string id, long revision) in before.Where(b => highest[b.Key] > b.Value))
+        {
+            await tx.ExecuteAsync("UPDATE monitoring_labels SET is_current = 0 WHERE prediction_id = @id AND endpoint = @endpoint AND revision = @revision", new { id, endpoint, revision });
+        }
+
+        await using var insert = new LabelInsert(tx, endpoint, now);
+        foreach ((Label Label, string State)[] chunk in rows.Chunk(rowsAtOnce))
+        {
+            await insert.WriteAsync(chunk.Select(r => (r.Label, r.State, r.Label.Revision == highest[r.Label.PredictionId], Of(endpoint, r.Label.PredictionId, found))).ToArray());
         }
 
         return new LabelReport(joined, parked, duplicate, conflict, stale, late);
     }
 
-    private static DbCommand Insert(Tx tx)
+    /// <summary>Inserts rows with one statement for each batch; batches of one size share the prepared statement.</summary>
+    private sealed class LabelInsert(Tx tx, string endpoint, long now) : IAsyncDisposable
     {
-        DbCommand insert = tx.Command("INSERT INTO monitoring_labels (endpoint, prediction_id, revision, value, at_us, received_us, state, is_current, model_version, event_us) VALUES (@endpoint, @id, @revision, @value, @at, @received, @state, @current, @model, @event)");
-        foreach (string name in new[] { "endpoint", "id", "revision", "value", "at", "received", "state", "current", "model", "event" })
+        private static readonly (string Name, DbType Type)[] Row =
+        [
+            ("id", DbType.String), ("revision", DbType.Int64), ("value", DbType.Double), ("at", DbType.Int64), ("state", DbType.String), ("current", DbType.Int32), ("model", DbType.String), ("event", DbType.Int64),
+        ];
+
+        private DbCommand? command;
+        private int size;
+
+        public async Task WriteAsync((Label Label, string State, bool Current, Prediction? Prediction)[] rows)
         {
-            DbParameter parameter = insert.CreateParameter();
-            parameter.ParameterName = name;
-            parameter.DbType = name switch
+            if (command is null || size != rows.Length)
             {
-                "endpoint" or "id" or "state" or "model" => System.Data.DbType.String,
-                "value" => System.Data.DbType.Double,
-                "current" => System.Data.DbType.Int32,
-                _ => System.Data.DbType.Int64,
-            };
-            insert.Parameters.Add(parameter);
+                await DisposeAsync();
+                (command, size) = (Prepare(rows.Length), rows.Length);
+            }
+
+            int at = 2;
+            foreach ((Label label, string state, bool current, Prediction? prediction) in rows)
+            {
+                object?[] values = [label.PredictionId, (long)label.Revision, label.Value, Time.ToMicros(label.At), state, current ? 1 : 0, prediction?.ModelVersion, prediction is null ? null : Time.ToMicros(prediction.At)];
+                foreach (object? value in values)
+                {
+                    command.Parameters[at++].Value = value ?? DBNull.Value;
+                }
+            }
+
+            await command.ExecuteNonQueryAsync(tx.Token);
         }
 
-        return insert;
-    }
+        public ValueTask DisposeAsync() => command?.DisposeAsync() ?? ValueTask.CompletedTask;
 
-    private static void Set(DbCommand insert, string endpoint, Label label, long now, string state, bool current, Prediction? prediction)
-    {
-        insert.Parameters["endpoint"].Value = endpoint;
-        insert.Parameters["id"].Value = label.PredictionId;
-        insert.Parameters["revision"].Value = (long)label.Revision;
-        insert.Parameters["value"].Value = label.Value;
-        insert.Parameters["at"].Value = Time.ToMicros(label.At);
-        insert.Parameters["received"].Value = now;
-        insert.Parameters["state"].Value = state;
-        insert.Parameters["current"].Value = current ? 1 : 0;
-        insert.Parameters["model"].Value = prediction is null ? DBNull.Value : prediction.ModelVersion;
-        insert.Parameters["event"].Value = prediction is null ? DBNull.Value : Time.ToMicros(prediction.At);
+        private DbCommand Prepare(int count)
+        {
+            IEnumerable<string> rows = Enumerable.Range(0, count).Select(i => $"(@endpoint, @now, {string.Join(", ", Row.Select(r => $"@{r.Name}{i}"))})");
+            DbCommand made = tx.Command("INSERT INTO monitoring_labels (endpoint, received_us, prediction_id, revision, value, at_us, state, is_current, model_version, event_us) VALUES " + string.Join(", ", rows));
+            Add(made, "endpoint", DbType.String, endpoint);
+            Add(made, "now", DbType.Int64, now);
+            foreach (int i in Enumerable.Range(0, count))
+            {
+                foreach ((string name, DbType type) in Row)
+                {
+                    Add(made, $"{name}{i}", type, DBNull.Value);
+                }
+            }
+
+            return made;
+        }
+
+        private static void Add(DbCommand command, string name, DbType type, object value)
+        {
+            DbParameter parameter = command.CreateParameter();
+            (parameter.ParameterName, parameter.DbType, parameter.Value) = (name, type, value);
+            command.Parameters.Add(parameter);
+        }
     }
 
     private sealed class LabelRow

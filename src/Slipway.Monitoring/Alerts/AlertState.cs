@@ -57,6 +57,11 @@ internal sealed class AlertState(Journal journal, TimeProvider clock)
     {
         if (!changed.Any(p => Families.Of(p.Metric) == family && p.State is PointState.Ok or PointState.Alert))
         {
+            if (family == Families.Drift)
+            {
+                await AddAucAsync(tx, monitor, reference, thresholds, window);
+            }
+
             return [];
         }
 
@@ -98,6 +103,20 @@ internal sealed class AlertState(Journal journal, TimeProvider clock)
         await journal.AppendAsync(tx, Self, "alert.updated", alert.Subject, new AlertUpdated(alert.Id, monitor.Id, monitor.Endpoint, monitor.ModelVersion, severity, names, start, end, sentence), Links(alert));
         await TimelineAsync(tx, alert.Id, "updated", sentence);
         return await NotifyAsync(tx, alert, "alert.updated");
+    }
+
+    /// <summary>Labels come after the drift: the sentence of a firing drift alert gets the realized AUC of its window once there is one.</summary>
+    private async Task AddAucAsync(Tx tx, MonitorRow monitor, MonitorReference reference, Thresholds thresholds, IReadOnlyList<MonitorPoint> window)
+    {
+        Alert? open = (await tx.FindAsync<AlertRow>(
+            $"SELECT {AlertRow.Columns} FROM monitoring_alerts WHERE monitor = @Id AND family = 'drift' AND state = 'firing' AND start_us = @start", new { monitor.Id, start = Time.ToMicros(window[0].WindowStart) }))?.Read();
+        if (open is null || AlertText.Of(Families.Drift, open.Members, window, reference, thresholds) is var sentence && sentence == open.Sentence)
+        {
+            return;
+        }
+
+        await AlertRow.UpdateAsync(tx, open with { Sentence = sentence, UpdatedAt = clock.GetUtcNow() });
+        await TimelineAsync(tx, open.Id, "evaluated", sentence);
     }
 
     /// <summary>The firing rules with their numbers: those of this window where they breached, else those that the open alert has.</summary>

@@ -34,7 +34,7 @@ CREATE TABLE monitoring_labels (
     is_current INTEGER NOT NULL,
     model_version TEXT,
     event_us BIGINT,
-    PRIMARY KEY (endpoint, prediction_id, revision)
+    PRIMARY KEY (prediction_id, endpoint, revision)
 );
 CREATE INDEX monitoring_labels_window ON monitoring_labels (endpoint, model_version, event_us);
 CREATE INDEX monitoring_labels_parked ON monitoring_labels (endpoint, received_us) WHERE state = 'parked';

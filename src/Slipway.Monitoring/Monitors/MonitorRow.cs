@@ -116,6 +116,10 @@ internal sealed class PointRow
             madeUs,
         });
 
+    /// <summary>Removes the point that says a window could not be judged.</summary>
+    public static Task ForgetErrorAsync(Tx tx, string monitor, long start) =>
+        tx.ExecuteAsync("DELETE FROM monitoring_points WHERE monitor = @monitor AND start_us = @start AND state = 'error'", new { monitor, start });
+
     /// <summary>The latest revision of each point of each window of a monitor from a start on.</summary>
     public static Task<IReadOnlyList<PointRow>> LatestAsync(Session s, string monitor, long from, long to) => s.QueryAsync<PointRow>(
         $"SELECT {Columns} FROM monitoring_points p WHERE monitor = @monitor AND start_us >= @from AND start_us < @to AND revision = (SELECT MAX(q.revision) FROM monitoring_points q WHERE q.monitor = p.monitor AND q.start_us = p.start_us AND q.metric = p.metric AND q.column_name = p.column_name) ORDER BY start_us, metric, column_name",

@@ -59,8 +59,8 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
             }
             catch (Exception e) when (e is not OperationCanceledException)
             {
-                string why = e is SlipwayException s ? s.Sentence : $"{e.GetType().Name}: {e.Message}";
-                await database.WriteAsync(tx => tx.ExecuteAsync("UPDATE monitoring_monitors SET last_error = @why WHERE id = @id", new { why, id }), ct);
+                string why = Reason(e);
+                await database.WriteAsync(tx => tx.ExecuteAsync("UPDATE monitoring_monitors SET last_error = @why WHERE id = @id", new { why, id }), CancellationToken.None);
                 throw;
             }
         }
@@ -87,7 +87,17 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
             DateTimeOffset idle = config.Window.StartOf(Time.FromMicros(last)) + (EmptyWindows + 1) * config.Window.Length;
             for (int i = 0; i < WindowsAtOnce && start + config.Window.Length <= watermark && start < idle; i++)
             {
-                written += await CloseAsync(monitor, config, reference, start, watermark, ct);
+                try
+                {
+                    written += await CloseAsync(monitor, config, reference, start, watermark, ct);
+                }
+                catch (Exception e) when (e is not OperationCanceledException)
+                {
+                    // The window stays open and is judged again; until then its failure is a point that anyone can see.
+                    await FailAsync(monitor, config, start, e);
+                    throw;
+                }
+
                 start += config.Window.Length;
             }
         }
@@ -116,6 +126,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
                     return null;
                 }
 
+                await PointRow.ForgetErrorAsync(tx, monitor.Id, expected);
                 foreach (MonitorPoint point in points)
                 {
                     await PointRow.InsertAsync(tx, monitor.Id, point, version, now);
@@ -130,6 +141,20 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
         await WakeAsync(notifications);
         return notifications is null ? 0 : points.Length;
     }
+
+    private Task FailAsync(MonitorRow monitor, MonitorConfig config, DateTimeOffset start, Exception e)
+    {
+        var point = new MonitorPoint(start, start + config.Window.Length, "rows", null, null, 0, PointState.Error, null, null, Reason(e), "{}");
+        return database.WriteAsync(
+            async tx =>
+            {
+                await PointRow.ForgetErrorAsync(tx, monitor.Id, Time.ToMicros(start));
+                await PointRow.InsertAsync(tx, monitor.Id, point, 0, clock.NowMicros());
+            },
+            CancellationToken.None);
+    }
+
+    private static string Reason(Exception e) => e is SlipwayException s ? s.Sentence : $"{e.GetType().Name}: {e.Message}";
 
     /// <summary>Measures performance again in the newest windows whose labels have changed since their latest revision.</summary>
     private async Task<int> ReviseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, CancellationToken ct)

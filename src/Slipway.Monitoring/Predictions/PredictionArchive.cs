@@ -152,9 +152,8 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
 
         if (files.Count > 0)
         {
-            string[] names = missing.Select((_, i) => $"$id{i.ToString(CultureInfo.InvariantCulture)}").ToArray();
-            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE id IN ({string.Join(", ", names)}) ORDER BY event_us";
-            foreach (Prediction p in Read(sql, missing.Select((id, i) => ($"id{i.ToString(CultureInfo.InvariantCulture)}", (object)id))))
+            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE id IN (SELECT unnest($ids)) ORDER BY event_us";
+            foreach (Prediction p in Read(sql, [("ids", missing.ToList())]))
             {
                 found[p.Id] = p;
             }

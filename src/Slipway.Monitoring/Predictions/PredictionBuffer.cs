@@ -12,21 +12,21 @@ internal sealed unsafe class PredictionBuffer : IDisposable
     /// <summary>Per half: u64 generation, u32 bytes used, padding to a cache line.</summary>
     private const int HalfHeader = 64;
 
-    private readonly MemoryMappedFile _file;
-    private readonly MemoryMappedViewAccessor _view;
-    private readonly byte* _start;
-    private readonly int _half;
-    private readonly Lock _gate = new();
-    private readonly Action _halfFull;
-    private int _active;
-    private int _sealed = -1;
-    private bool _closed;
+    private readonly MemoryMappedFile file;
+    private readonly MemoryMappedViewAccessor view;
+    private readonly byte* origin;
+    private readonly int halfSize;
+    private readonly Lock gate = new();
+    private readonly Action halfFull;
+    private int active;
+    private int taken = -1;
+    private bool closed;
 
     /// <summary>Creates the file anew, with its blocks allocated, so that a full disk fails here and not at a later store.</summary>
     public PredictionBuffer(string path, int capacity, ulong generation, Action halfFull)
     {
-        _half = capacity / 2;
-        _halfFull = halfFull;
+        halfSize = capacity / 2;
+        this.halfFull = halfFull;
         using (var zeros = new FileStream(path, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.ReadWrite, Share = FileShare.ReadWrite }))
         {
             byte[] block = new byte[64 * 1024];
@@ -36,11 +36,11 @@ internal sealed unsafe class PredictionBuffer : IDisposable
             }
         }
 
-        _file = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, capacity, MemoryMappedFileAccess.ReadWrite);
-        _view = _file.CreateViewAccessor(0, capacity);
+        file = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, capacity, MemoryMappedFileAccess.ReadWrite);
+        view = file.CreateViewAccessor(0, capacity);
         byte* start = null;
-        _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-        _start = start;
+        view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
+        origin = start;
         *(ulong*)Half(0) = generation;
     }
 
@@ -49,9 +49,9 @@ internal sealed unsafe class PredictionBuffer : IDisposable
     {
         if (wait)
         {
-            _gate.Enter();
+            gate.Enter();
         }
-        else if (!_gate.TryEnter())
+        else if (!gate.TryEnter())
         {
             return AppendResult.Busy;
         }
@@ -59,14 +59,14 @@ internal sealed unsafe class PredictionBuffer : IDisposable
         bool nudge;
         try
         {
-            if (_closed)
+            if (closed)
             {
                 return AppendResult.Full;
             }
 
-            byte* half = Half(_active);
+            byte* half = Half(active);
             uint used = *(uint*)(half + 8);
-            if (used + size > _half - HalfHeader)
+            if (used + size > halfSize - HalfHeader)
             {
                 return AppendResult.Full;
             }
@@ -74,16 +74,16 @@ internal sealed unsafe class PredictionBuffer : IDisposable
             PredictionFrame.Write(new Span<byte>(half + HalfHeader + used, size), record);
             // The count moves last: a process that dies before this line never appended.
             Volatile.Write(ref *(uint*)(half + 8), used + (uint)size);
-            nudge = used <= _half / 2 && used + size > _half / 2;
+            nudge = used <= halfSize / 2 && used + size > halfSize / 2;
         }
         finally
         {
-            _gate.Exit();
+            gate.Exit();
         }
 
         if (nudge)
         {
-            _halfFull();
+            halfFull();
         }
 
         return AppendResult.Appended;
@@ -94,23 +94,23 @@ internal sealed unsafe class PredictionBuffer : IDisposable
     /// <param name="generation">The generation of the half that is handed over.</param>
     public Span<byte> Take(ulong next, out ulong generation)
     {
-        lock (_gate)
+        lock (gate)
         {
-            if (_sealed < 0)
+            if (taken < 0)
             {
-                if (*(uint*)(Half(_active) + 8) == 0)
+                if (*(uint*)(Half(active) + 8) == 0)
                 {
                     generation = 0;
                     return default;
                 }
 
-                _sealed = _active;
-                _active = 1 - _active;
-                *(ulong*)Half(_active) = next;
+                taken = active;
+                active = 1 - active;
+                *(ulong*)Half(active) = next;
             }
         }
 
-        byte* half = Half(_sealed);
+        byte* half = Half(taken);
         generation = *(ulong*)half;
         return new Span<byte>(half + HalfHeader, (int)*(uint*)(half + 8));
     }
@@ -118,11 +118,11 @@ internal sealed unsafe class PredictionBuffer : IDisposable
     /// <summary>The half that was taken is in the segment and may be filled again.</summary>
     public void Release()
     {
-        byte* half = Half(_sealed);
-        lock (_gate)
+        byte* half = Half(taken);
+        lock (gate)
         {
             *(uint*)(half + 8) = 0;
-            _sealed = -1;
+            taken = -1;
         }
     }
 
@@ -155,21 +155,21 @@ internal sealed unsafe class PredictionBuffer : IDisposable
     /// <summary>Refuses further records; what is inside can still be taken.</summary>
     public void Close()
     {
-        lock (_gate)
+        lock (gate)
         {
-            _closed = true;
+            closed = true;
         }
     }
 
     public void Dispose()
     {
         Close();
-        _view.SafeMemoryMappedViewHandle.ReleasePointer();
-        _view.Dispose();
-        _file.Dispose();
+        view.SafeMemoryMappedViewHandle.ReleasePointer();
+        view.Dispose();
+        file.Dispose();
     }
 
-    private byte* Half(int index) => _start + (long)index * _half;
+    private byte* Half(int index) => origin + (long)index * halfSize;
 }
 
 internal enum AppendResult

@@ -11,71 +11,71 @@ internal sealed partial class PredictionLog : IAsyncDisposable
 {
     private const string BufferPattern = "buffer-*.ring";
 
-    private readonly string _directory;
-    private readonly MonitoringOptions _options;
-    private readonly TimeProvider _clock;
-    private readonly ILogger _logger;
-    private readonly FileStream _lock;
-    private readonly PredictionBuffer[] _buffers;
-    private readonly SemaphoreSlim _writing = new(1, 1);
-    private readonly SemaphoreSlim _halfFull = new(0, 1);
-    private readonly CancellationTokenSource _stop = new();
-    private readonly Task _writer;
-    private readonly int _largest;
-    private PredictionSegment[] _live = [];
-    private PredictionSegment? _open;
-    private ulong _generation;
-    private long _syncedAt;
-    private long _dropped;
-    private long _written;
-    private bool _dirty;
+    private readonly string directory;
+    private readonly MonitoringOptions options;
+    private readonly TimeProvider clock;
+    private readonly ILogger logger;
+    private readonly FileStream folderLock;
+    private readonly PredictionBuffer[] buffers;
+    private readonly SemaphoreSlim writing = new(1, 1);
+    private readonly SemaphoreSlim halfFull = new(0, 1);
+    private readonly CancellationTokenSource stop = new();
+    private readonly Task writer;
+    private readonly int largest;
+    private PredictionSegment[] live = [];
+    private PredictionSegment? open;
+    private ulong lastGeneration;
+    private long syncedAt;
+    private long dropped;
+    private long written;
+    private bool dirty;
 
     /// <summary>Takes the folder, cuts torn tails, replays the buffers of a process that died, and starts the writer.</summary>
     public PredictionLog(string directory, MonitoringOptions options, TimeProvider clock, ILogger<PredictionLog> logger)
     {
-        (_directory, _options, _clock, _logger) = (directory, options, clock, logger);
+        (this.directory, this.options, this.clock, this.logger) = (directory, options, clock, logger);
         Directory.CreateDirectory(directory);
-        _lock = Lock(directory);
+        folderLock = Lock(directory);
         try
         {
             Recover();
             int cores = Math.Clamp(Environment.ProcessorCount, 1, 16);
             int capacity = Math.Max(64 * 1024, options.BufferBytes) / 128 * 128;
-            _buffers = Enumerable.Range(0, cores)
-                .Select(i => new PredictionBuffer(Path.Combine(directory, $"buffer-{i:D2}.ring"), capacity, ++_generation, Nudge))
+            buffers = Enumerable.Range(0, cores)
+                .Select(i => new PredictionBuffer(Path.Combine(directory, $"buffer-{i:D2}.ring"), capacity, ++lastGeneration, Nudge))
                 .ToArray();
-            _largest = Math.Min(options.LargestRecord, capacity / 2 - 64);
+            largest = Math.Min(options.LargestRecord, capacity / 2 - 64);
         }
         catch
         {
-            _lock.Dispose();
+            folderLock.Dispose();
             throw;
         }
 
-        _syncedAt = clock.GetTimestamp();
-        _writer = Task.Run(WriteLoopAsync);
+        syncedAt = clock.GetTimestamp();
+        writer = Task.Run(WriteLoopAsync);
     }
 
     /// <summary>Raised when a segment is complete and waits to be compacted.</summary>
     public event Action? Rolled;
 
-    public long Dropped => Interlocked.Read(ref _dropped);
+    public long Dropped => Interlocked.Read(ref dropped);
 
-    public long Written => Interlocked.Read(ref _written);
+    public long Written => Interlocked.Read(ref written);
 
     /// <summary>Segments that are not compacted yet: the rolled ones and the open one.</summary>
-    public IReadOnlyList<PredictionSegment> Live => Volatile.Read(ref _live);
+    public IReadOnlyList<PredictionSegment> Live => Volatile.Read(ref live);
 
     public bool Append(in PredictionRecord record)
     {
         int size = PredictionFrame.SizeOf(record);
-        if (size > 0 && size <= _largest)
+        if (size > 0 && size <= largest)
         {
             int first = Thread.GetCurrentProcessorId();
             bool busy = false;
-            for (int i = 0; i < _buffers.Length; i++)
+            for (int i = 0; i < buffers.Length; i++)
             {
-                switch (_buffers[(uint)(first + i) % (uint)_buffers.Length].TryAppend(record, size, wait: false))
+                switch (buffers[(uint)(first + i) % (uint)buffers.Length].TryAppend(record, size, wait: false))
                 {
                     case AppendResult.Appended:
                         return true;
@@ -86,13 +86,13 @@ internal sealed partial class PredictionLog : IAsyncDisposable
             }
 
             // Held locks are held for the copy of one record; only a buffer without room refuses.
-            if (busy && _buffers.Any(Waiting(record, size)))
+            if (busy && buffers.Any(Waiting(record, size)))
             {
                 return true;
             }
         }
 
-        Interlocked.Increment(ref _dropped);
+        Interlocked.Increment(ref dropped);
         return false;
 
         static Func<PredictionBuffer, bool> Waiting(PredictionRecord record, int size) => b => b.TryAppend(record, size, wait: true) == AppendResult.Appended;
@@ -109,21 +109,21 @@ internal sealed partial class PredictionLog : IAsyncDisposable
 
     public IReadOnlyList<PredictionSegment> Complete()
     {
-        PredictionSegment? open = Volatile.Read(ref _open);
-        return Live.Where(s => !ReferenceEquals(s, open)).ToArray();
+        PredictionSegment? current = Volatile.Read(ref open);
+        return Live.Where(s => !ReferenceEquals(s, current)).ToArray();
     }
 
     /// <summary>Forgets a compacted segment and removes its file. Readers that still hold it finish on the open handle, which the collector closes.</summary>
     public async Task ForgetAsync(PredictionSegment segment, CancellationToken ct)
     {
-        await _writing.WaitAsync(ct);
+        await writing.WaitAsync(ct);
         try
         {
-            Volatile.Write(ref _live, _live.Where(s => !ReferenceEquals(s, segment)).ToArray());
+            Volatile.Write(ref live, live.Where(s => !ReferenceEquals(s, segment)).ToArray());
         }
         finally
         {
-            _writing.Release();
+            writing.Release();
         }
 
         File.Delete(segment.Path);
@@ -131,33 +131,33 @@ internal sealed partial class PredictionLog : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        if (_stop.IsCancellationRequested)
+        if (stop.IsCancellationRequested)
         {
             return;
         }
 
-        await _stop.CancelAsync();
-        await _writer;
-        foreach (PredictionBuffer buffer in _buffers)
+        await stop.CancelAsync();
+        await writer;
+        foreach (PredictionBuffer buffer in buffers)
         {
             buffer.Close();
         }
 
         await WriteAsync(sync: true, roll: false, CancellationToken.None);
-        foreach (PredictionBuffer buffer in _buffers)
+        foreach (PredictionBuffer buffer in buffers)
         {
             buffer.Dispose();
         }
 
-        foreach (PredictionSegment segment in _live)
+        foreach (PredictionSegment segment in live)
         {
             segment.Dispose();
         }
 
-        await _lock.DisposeAsync();
-        _stop.Dispose();
-        _writing.Dispose();
-        _halfFull.Dispose();
+        await folderLock.DisposeAsync();
+        stop.Dispose();
+        writing.Dispose();
+        halfFull.Dispose();
     }
 
     private static FileStream Lock(string directory)
@@ -174,30 +174,30 @@ internal sealed partial class PredictionLog : IAsyncDisposable
 
     private void Recover()
     {
-        DateTimeOffset now = _clock.GetUtcNow();
-        foreach (string path in Directory.EnumerateFiles(_directory, "*.log").Order(StringComparer.Ordinal))
+        DateTimeOffset now = clock.GetUtcNow();
+        foreach (string path in Directory.EnumerateFiles(directory, "*.log").Order(StringComparer.Ordinal))
         {
             var segment = PredictionSegment.Recover(path, now, out long cut);
-            _live = [.. _live, segment];
+            live = [.. live, segment];
             if (cut > 0)
             {
-                Log.Cut(_logger, segment.Id, cut);
+                Log.Cut(logger, segment.Id, cut);
             }
         }
 
-        var written = _live.SelectMany(s => s.Generations).ToHashSet();
-        string[] rings = Directory.GetFiles(_directory, BufferPattern);
+        var written = live.SelectMany(s => s.Generations).ToHashSet();
+        string[] rings = Directory.GetFiles(directory, BufferPattern);
         var left = rings.SelectMany(PredictionBuffer.Recover).OrderBy(h => h.Generation).ToArray();
-        _generation = left.Select(h => h.Generation).Concat(written).DefaultIfEmpty().Max();
-        _open = _live.LastOrDefault(s => !IsFull(s, now));
+        lastGeneration = left.Select(h => h.Generation).Concat(written).DefaultIfEmpty().Max();
+        open = live.LastOrDefault(s => !IsFull(s, now));
         foreach ((ulong generation, byte[] frames) in left.Where(h => h.Frames.Length > 0 && !written.Contains(h.Generation)))
         {
-            long before = _open?.Rows ?? 0;
+            long before = open?.Rows ?? 0;
             Commit(frames, generation);
-            Log.Replayed(_logger, _open!.Rows - before);
+            Log.Replayed(logger, open!.Rows - before);
         }
 
-        _open?.Sync();
+        open?.Sync();
         foreach (string ring in rings)
         {
             File.Delete(ring);
@@ -205,15 +205,15 @@ internal sealed partial class PredictionLog : IAsyncDisposable
     }
 
     private bool IsFull(PredictionSegment s, DateTimeOffset now) =>
-        s.Length >= _options.SegmentBytes || s.Rows >= _options.SegmentRows || (s.Rows > 0 && now - s.OpenedAt >= _options.SegmentAge);
+        s.Length >= options.SegmentBytes || s.Rows >= options.SegmentRows || (s.Rows > 0 && now - s.OpenedAt >= options.SegmentAge);
 
     private void Nudge()
     {
-        if (_halfFull.CurrentCount == 0)
+        if (halfFull.CurrentCount == 0)
         {
             try
             {
-                _halfFull.Release();
+                halfFull.Release();
             }
             catch (SemaphoreFullException)
             {
@@ -225,22 +225,22 @@ internal sealed partial class PredictionLog : IAsyncDisposable
 
     private async Task WriteLoopAsync()
     {
-        while (!_stop.IsCancellationRequested)
+        while (!stop.IsCancellationRequested)
         {
             try
             {
-                await _halfFull.WaitAsync(_options.FlushInterval, _stop.Token);
-                await WriteAsync(sync: false, roll: false, _stop.Token);
+                await halfFull.WaitAsync(options.FlushInterval, stop.Token);
+                await WriteAsync(sync: false, roll: false, stop.Token);
             }
-            catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+            catch (OperationCanceledException) when (stop.IsCancellationRequested)
             {
                 return;
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 // The buffers keep what could not be written and refuse (and count) what no longer fits.
-                Log.WriteFailed(_logger, e, _directory);
-                await _halfFull.WaitAsync(TimeSpan.FromSeconds(1));
+                Log.WriteFailed(logger, e, directory);
+                await halfFull.WaitAsync(TimeSpan.FromSeconds(1));
             }
         }
     }
@@ -248,32 +248,32 @@ internal sealed partial class PredictionLog : IAsyncDisposable
     private async Task WriteAsync(bool sync, bool roll, CancellationToken ct)
     {
         bool rolled = false;
-        await _writing.WaitAsync(ct);
+        await writing.WaitAsync(ct);
         try
         {
-            foreach (PredictionBuffer buffer in _buffers)
+            foreach (PredictionBuffer buffer in buffers)
             {
                 Drain(buffer);
             }
 
-            if (_dirty && (sync || _clock.GetElapsedTime(_syncedAt) >= _options.SyncInterval))
+            if (dirty && (sync || clock.GetElapsedTime(syncedAt) >= options.SyncInterval))
             {
-                _open!.Sync();
-                _dirty = false;
-                _syncedAt = _clock.GetTimestamp();
+                open!.Sync();
+                dirty = false;
+                syncedAt = clock.GetTimestamp();
             }
 
-            if (_open is { Rows: > 0 } && (roll || IsFull(_open, _clock.GetUtcNow())))
+            if (open is { Rows: > 0 } && (roll || IsFull(open, clock.GetUtcNow())))
             {
-                _open.Sync();
-                _dirty = false;
-                Volatile.Write(ref _open, null);
+                open.Sync();
+                dirty = false;
+                Volatile.Write(ref open, null);
                 rolled = true;
             }
         }
         finally
         {
-            _writing.Release();
+            writing.Release();
         }
 
         if (rolled)
@@ -284,33 +284,33 @@ internal sealed partial class PredictionLog : IAsyncDisposable
 
     private void Drain(PredictionBuffer buffer)
     {
-        ReadOnlySpan<byte> frames = buffer.Take(_generation + 1, out ulong generation);
+        ReadOnlySpan<byte> frames = buffer.Take(lastGeneration + 1, out ulong generation);
         if (frames.IsEmpty)
         {
             return;
         }
 
-        _generation++;
-        long before = _open?.Rows ?? 0;
+        lastGeneration++;
+        long before = open?.Rows ?? 0;
         Commit(frames, generation);
         buffer.Release();
-        _dirty = true;
-        Interlocked.Add(ref _written, _open!.Rows - before);
+        dirty = true;
+        Interlocked.Add(ref written, open!.Rows - before);
     }
 
     private void Commit(ReadOnlySpan<byte> frames, ulong generation)
     {
-        if (_open is null)
+        if (open is null)
         {
-            DateTimeOffset now = _clock.GetUtcNow();
-            _open = PredictionSegment.Create(_directory, Ids.Ulid(now), now);
-            Volatile.Write(ref _live, [.. _live, _open]);
+            DateTimeOffset now = clock.GetUtcNow();
+            open = PredictionSegment.Create(directory, Ids.Ulid(now), now);
+            Volatile.Write(ref live, [.. live, open]);
         }
 
         byte[] batch = new byte[frames.Length + PredictionFrame.BatchSize];
         frames.CopyTo(batch);
         PredictionFrame.WriteBatch(batch.AsSpan(frames.Length), generation);
-        _open.Append(batch);
+        open.Append(batch);
     }
 
     private static partial class Log

@@ -15,18 +15,18 @@ internal sealed class PredictionSegment : IDisposable
 {
     private static readonly byte[] Magic = "SLPRED1\n"u8.ToArray();
 
-    private readonly SafeFileHandle _file;
-    private readonly Lock _gate = new();
-    private readonly Dictionary<UInt128, long> _byId = [];
-    private readonly Dictionary<string, List<(long At, long Offset)>> _byEndpoint = new(StringComparer.Ordinal);
-    private readonly Dictionary<(string, string), SegmentPart> _parts = [];
+    private readonly SafeFileHandle file;
+    private readonly Lock gate = new();
+    private readonly Dictionary<UInt128, long> byId = [];
+    private readonly Dictionary<string, List<(long At, long Offset)>> byEndpoint = new(StringComparer.Ordinal);
+    private readonly Dictionary<(string, string), SegmentPart> parts = [];
 
     private PredictionSegment(string path, SafeFileHandle file, DateTimeOffset openedAt)
     {
         Path = path;
         Id = System.IO.Path.GetFileNameWithoutExtension(path);
         OpenedAt = openedAt;
-        _file = file;
+        this.file = file;
     }
 
     public string Path { get; }
@@ -89,28 +89,28 @@ internal sealed class PredictionSegment : IDisposable
     /// <summary>Appends whole frames (predictions and the batch frame that closes them) and makes them findable.</summary>
     public void Append(ReadOnlySpan<byte> frames)
     {
-        RandomAccess.Write(_file, frames, Length);
+        RandomAccess.Write(file, frames, Length);
         Index(frames, Length);
         Length += frames.Length;
     }
 
     /// <summary>Forces the file to the disk.</summary>
-    public void Sync() => RandomAccess.FlushToDisk(_file);
+    public void Sync() => RandomAccess.FlushToDisk(file);
 
     public IReadOnlyList<SegmentPart> Parts()
     {
-        lock (_gate)
+        lock (gate)
         {
-            return _parts.Values.OrderBy(p => p.Endpoint, StringComparer.Ordinal).ThenBy(p => p.ModelVersion, StringComparer.Ordinal).ToArray();
+            return parts.Values.OrderBy(p => p.Endpoint, StringComparer.Ordinal).ThenBy(p => p.ModelVersion, StringComparer.Ordinal).ToArray();
         }
     }
 
     public Prediction? Find(string id)
     {
         long offset;
-        lock (_gate)
+        lock (gate)
         {
-            if (!_byId.TryGetValue(Hash(id), out offset))
+            if (!byId.TryGetValue(Hash(id), out offset))
             {
                 return null;
             }
@@ -124,9 +124,9 @@ internal sealed class PredictionSegment : IDisposable
     public IEnumerable<Prediction> Scan(string endpoint, long from, long to)
     {
         (long At, long Offset)[] hits;
-        lock (_gate)
+        lock (gate)
         {
-            hits = _byEndpoint.TryGetValue(endpoint, out List<(long At, long Offset)>? entries)
+            hits = byEndpoint.TryGetValue(endpoint, out List<(long At, long Offset)>? entries)
                 ? entries.Where(e => e.At >= from && e.At < to).ToArray()
                 : [];
         }
@@ -138,9 +138,9 @@ internal sealed class PredictionSegment : IDisposable
     public IEnumerable<Prediction> Newest(string endpoint, long from, long to, int limit)
     {
         (long At, long Offset)[] hits;
-        lock (_gate)
+        lock (gate)
         {
-            hits = _byEndpoint.TryGetValue(endpoint, out List<(long At, long Offset)>? entries)
+            hits = byEndpoint.TryGetValue(endpoint, out List<(long At, long Offset)>? entries)
                 ? entries.Where(e => e.At >= from && e.At < to).OrderByDescending(e => e.At).ThenByDescending(e => e.Offset).Take(limit).ToArray()
                 : [];
         }
@@ -152,9 +152,9 @@ internal sealed class PredictionSegment : IDisposable
     public IEnumerable<Prediction> All()
     {
         long[] offsets;
-        lock (_gate)
+        lock (gate)
         {
-            offsets = _byEndpoint.Values.SelectMany(e => e).Select(e => e.Offset).Order().ToArray();
+            offsets = byEndpoint.Values.SelectMany(e => e).Select(e => e.Offset).Order().ToArray();
         }
 
         return offsets.Select(Read);
@@ -167,7 +167,7 @@ internal sealed class PredictionSegment : IDisposable
         return Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(stream));
     }
 
-    public void Dispose() => _file.Dispose();
+    public void Dispose() => file.Dispose();
 
     private static UInt128 Hash(string id) => XxHash128.HashToUInt128(Encoding.UTF8.GetBytes(id));
 
@@ -189,9 +189,9 @@ internal sealed class PredictionSegment : IDisposable
     private Prediction Read(long offset)
     {
         Span<byte> header = stackalloc byte[PredictionFrame.Header];
-        ReadFully(_file, header, offset);
+        ReadFully(file, header, offset);
         byte[] frame = new byte[PredictionFrame.Header + BitConverter.ToInt32(header)];
-        ReadFully(_file, frame, offset);
+        ReadFully(file, frame, offset);
         ReadOnlySpan<byte> payload = PredictionFrame.Payload(frame);
         return payload.IsEmpty
             ? throw new Foundation.SlipwayException(Foundation.ErrorCode.DataLoss, $"A prediction at byte {offset} of segment {Id} cannot be read.", "its checksum does not match its bytes", "slipway doctor")
@@ -200,7 +200,7 @@ internal sealed class PredictionSegment : IDisposable
 
     private void Index(ReadOnlySpan<byte> frames, long offset)
     {
-        lock (_gate)
+        lock (gate)
         {
             for (int at = 0; at < frames.Length;)
             {
@@ -218,16 +218,16 @@ internal sealed class PredictionSegment : IDisposable
 
     private void Add((UInt128 Id, string Endpoint, string ModelVersion, long At) key, long offset)
     {
-        _byId[key.Id] = offset;
-        if (!_byEndpoint.TryGetValue(key.Endpoint, out List<(long At, long Offset)>? entries))
+        byId[key.Id] = offset;
+        if (!byEndpoint.TryGetValue(key.Endpoint, out List<(long At, long Offset)>? entries))
         {
             entries = [];
-            _byEndpoint.Add(key.Endpoint, entries);
+            byEndpoint.Add(key.Endpoint, entries);
         }
 
         entries.Add((key.At, offset));
-        SegmentPart part = _parts.GetValueOrDefault((key.Endpoint, key.ModelVersion)) ?? new SegmentPart(key.Endpoint, key.ModelVersion, 0, key.At, key.At);
-        _parts[(key.Endpoint, key.ModelVersion)] = part with { Rows = part.Rows + 1, First = Math.Min(part.First, key.At), Last = Math.Max(part.Last, key.At) };
+        SegmentPart part = parts.GetValueOrDefault((key.Endpoint, key.ModelVersion)) ?? new SegmentPart(key.Endpoint, key.ModelVersion, 0, key.At, key.At);
+        parts[(key.Endpoint, key.ModelVersion)] = part with { Rows = part.Rows + 1, First = Math.Min(part.First, key.At), Last = Math.Max(part.Last, key.At) };
         Rows++;
     }
 }

@@ -173,6 +173,46 @@ public sealed class MonitorsTests
     }
 
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Sentence_of_a_drift_alert_gets_the_realized_auc_when_the_labels_come(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Label[] day = Traffic.Day(world, 0, 1000, shift: 1.2);
+        Traffic.Tick(world, 1);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Assert.DoesNotContain("AUC", Assert.Single(await world.Get<Alerts>().ListAsync("firing", Ct)).Sentence, StringComparison.Ordinal);
+        await world.Get<Labels>().AppendAsync(TestWorld.Ada, "flights", day, Ct);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Alert alert = (await world.Get<Alerts>().ListAsync("firing", Ct)).Single(a => a.Family == "drift");
+        Assert.Matches(@"on 1,000 rows in 2001-02-05\.\.2001-02-06; AUC 0\.\d\d -> 0\.\d\d \(n 1,000\)$", alert.Sentence);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Window_that_cannot_be_read_is_an_error_point_until_it_can(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Traffic.Day(world, 0, 100);
+        await world.Get<Predictions>().CompactAsync(Ct);
+        Traffic.Tick(world, 1);
+        string blob = await world.Database.ReadAsync(s => s.ScalarAsync<string>("SELECT blob FROM monitoring_segments"), Ct);
+        string path = world.Get<IBlobStore>().LocalPath(blob)!;
+        File.Move(path, path + ".away");
+        await Assert.ThrowsAnyAsync<Exception>(() => monitors.EvaluateAsync(monitor.Id, Ct));
+        await Assert.ThrowsAnyAsync<Exception>(() => monitors.EvaluateAsync(monitor.Id, Ct));
+        MonitorPoint point = Assert.Single(await monitors.PointsAsync(monitor.Id, Ct));
+        Assert.Equal((PointState.Error, null), (point.State, point.Value));
+        Assert.NotNull(point.Why);
+        Assert.Equal(point.Why, (await monitors.GetAsync(monitor.Id, Ct)).LastError);
+        File.Move(path + ".away", path);
+        Assert.Equal(12, await monitors.EvaluateAsync(monitor.Id, Ct));
+        Assert.DoesNotContain(await monitors.PointsAsync(monitor.Id, Ct), p => p.State == PointState.Error);
+        Assert.Null((await monitors.GetAsync(monitor.Id, Ct)).LastError);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Missing_values_fire_a_quality_alert(Engine engine)
     {
         await using var world = await TestWorld.CreateAsync(engine);
