@@ -1,0 +1,142 @@
+using Slipway.Foundation;
+using Slipway.Governance;
+using Slipway.Registry;
+using Slipway.Serving.Routing;
+using Slipway.Serving.Runtimes;
+using Slipway.Serving.Tensors;
+
+namespace Slipway.Serving;
+
+/// <summary>
+/// Endpoints: creating and changing them (tables and journal), and answering inferences (memory only). Changes are served by this node when
+/// the call returns, by other nodes as soon as the journal tells them.
+/// </summary>
+public sealed class Endpoints
+{
+    private readonly Deployments _deployments;
+    private readonly LoadedModels _loaded;
+    private readonly Routes _routes;
+    private readonly Inference _inference;
+    private readonly Models _models;
+    private readonly Gates _gates;
+
+    internal Endpoints(Deployments deployments, LoadedModels loaded, Routes routes, Inference inference, Models models, Gates gates) =>
+        (_deployments, _loaded, _routes, _inference, _models, _gates) = (deployments, loaded, routes, inference, models, gates);
+
+    /// <summary>
+    /// Creates an endpoint that serves one version. Refused if the version's gate is not granted (PreconditionFailed), the model cannot be
+    /// loaded (InvalidArgument), or the name is taken (AlreadyExists).
+    /// </summary>
+    public async Task<Endpoint> CreateAsync(Actor actor, CreateEndpoint request, CancellationToken ct)
+    {
+        if (!IsName(request.Name))
+        {
+            throw new SlipwayException(
+                ErrorCode.InvalidArgument, "cannot create the endpoint", $"'{request.Name}' is not a name for one",
+                "use 1 to 100 letters, digits, dots, dashes and underscores that do not begin with a dot, and not the word stats");
+        }
+
+        var version = await DeployableAsync(request.ModelVersion, request.Policy, ct);
+        await _routes.PublishAsync(await _deployments.CreateAsync(actor, request, version, ct), ct);
+        return await GetAsync(request.Name, ct);
+    }
+
+    /// <summary>
+    /// Makes a version stable at once, without steps: the way back to an earlier version. The policy's gate is demanded as for any deployment.
+    /// Conflict while a rollout is in progress.
+    /// </summary>
+    public async Task<Endpoint> DeployAsync(Actor actor, string endpoint, string modelVersion, string cause, CancellationToken ct)
+    {
+        var present = await GetAsync(endpoint, ct);
+        var version = await DeployableAsync(modelVersion, present.Policy, ct);
+        await _routes.PublishAsync(await _deployments.DeployAsync(actor, endpoint, version, cause, ct), ct);
+        return await GetAsync(endpoint, ct);
+    }
+
+    /// <summary>The endpoint; NotFound if there is none.</summary>
+    public async Task<Endpoint> GetAsync(string name, CancellationToken ct) =>
+        (await _deployments.ListAsync(name, ct)).Select(Of).FirstOrDefault() ?? throw Deployments.Missing(name);
+
+    /// <summary>All endpoints by name.</summary>
+    public async Task<IReadOnlyList<Endpoint>> ListAsync(CancellationToken ct) => [.. (await _deployments.ListAsync(null, ct)).Select(Of)];
+
+    /// <summary>Removes an endpoint; requests in flight finish. Conflict while a rollout is in progress.</summary>
+    public async Task DeleteAsync(Actor actor, string name, CancellationToken ct)
+    {
+        await _deployments.DeleteAsync(actor, name, ct);
+        await _routes.RemoveAsync(name, ct);
+    }
+
+    /// <summary>The endpoint's route revisions, newest first.</summary>
+    public Task<IReadOnlyList<RouteRevision>> HistoryAsync(string name, int limit, CancellationToken ct) => _deployments.HistoryAsync(name, limit, ct);
+
+    /// <summary>
+    /// Which variant an entity sees and why: its slot under the present salt, and the variant that owns the slot.
+    /// </summary>
+    public async Task<(int Slot, RouteVariant Variant)> ExplainAsync(string name, string entityKey, CancellationToken ct)
+    {
+        var route = (await GetAsync(name, ct)).Route;
+        var slot = Picker.Slot(entityKey, Picker.Seed(route.Salt));
+        return (slot, route.Variants[SlotTable.Decode(route.Slots)[slot]]);
+    }
+
+    /// <summary>
+    /// Answers an inference. Refusals are values in the outcome. The request is the caller's again when the task is complete; its outputs are valid
+    /// until it is disposed or reset.
+    /// </summary>
+    public ValueTask<InferOutcome> InferAsync(InferRequest request, CancellationToken ct) => _inference.InferAsync(request, ct);
+
+    /// <summary>The stored instance of an endpoint's name, or null if this node serves none of that name; does not allocate.</summary>
+    public string? NameOf(ReadOnlySpan<char> name) => _routes.NameOf(name);
+
+    /// <summary>What an endpoint of this node takes and gives; null if there is none, or none of that version.</summary>
+    public ServedModel? Describe(string name, string? version)
+    {
+        if (_routes.Find(name) is not { } route)
+        {
+            return null;
+        }
+
+        if (route.Table is not { } table)
+        {
+            return version is null ? new(name, false, route.NotReady, [], null) : null;
+        }
+
+        var index = version is null ? 0 : table.IndexOf(version);
+        return index < 0 ? null : new(name, true, null, [.. table.Variants.Select(variant => variant.Version)], table.Variants[index].Runtime.Signature);
+    }
+
+    /// <summary>Whether every endpoint of this node can answer.</summary>
+    public bool Ready => _routes.All.All(route => route.Table is not null);
+
+    /// <summary>Names of the endpoints on this node.</summary>
+    public IReadOnlyList<string> Names => [.. _routes.All.Select(route => route.Endpoint).Order(StringComparer.Ordinal)];
+
+    // A version is loaded once before it is deployed, so that a file that is no model is refused and not published.
+    private async Task<string> DeployableAsync(string reference, string? policy, CancellationToken ct)
+    {
+        var version = await _models.ResolveAsync(reference, ct);
+        if (policy is not null)
+        {
+            await _gates.DemandGrantedAsync(version.Subject, policy, ct);
+        }
+
+        var name = $"{version.Name}/{version.Version}";
+        await _loaded.PinAsync(name, ct);
+        _loaded.Unpin(name);
+        return name;
+    }
+
+    private Endpoint Of((Deployments.EndpointRow Row, RouteSpec Route) stored)
+    {
+        var route = _routes.Find(stored.Row.Name);
+        var ready = route?.Table is not null;
+        return new(
+            stored.Row.Name, stored.Row.Policy, stored.Route, ready, ready ? null : route?.NotReady ?? "this node does not know it yet",
+            stored.Row.CreatedBy, Time.FromMicros(stored.Row.CreatedAt), Time.FromMicros(stored.Row.UpdatedAt));
+    }
+
+    // 'stats' is a path of the protocol beside the model names.
+    private static bool IsName(string name) =>
+        name.Length is > 0 and <= 100 && name[0] != '.' && name != "stats" && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
+}

@@ -1,0 +1,45 @@
+namespace Slipway.Serving;
+
+/// <summary>Kinds of serving's journal entries. Kinds and bodies may only grow.</summary>
+public static class Events
+{
+    /// <summary>Body <see cref="Serving.EndpointCreated"/>; links the model version.</summary>
+    public const string EndpointCreated = "endpoint.created";
+
+    /// <summary>A new route revision; body <see cref="Serving.EndpointChanged"/>; links the model versions of the route and the rollout.</summary>
+    public const string EndpointChanged = "endpoint.changed";
+
+    /// <summary>Empty body.</summary>
+    public const string EndpointDeleted = "endpoint.deleted";
+
+    /// <summary>Body <see cref="Serving.RolloutChanged"/>; links the endpoint, the candidate and stable, as do the other rollout kinds.</summary>
+    public const string RolloutProposed = "rollout.proposed";
+
+    /// <summary>The steps began; body <see cref="Serving.RolloutChanged"/>.</summary>
+    public const string RolloutStarted = "rollout.started";
+
+    /// <summary>One step forward; body <see cref="Serving.RolloutChanged"/>.</summary>
+    public const string RolloutStepped = "rollout.stepped";
+
+    /// <summary>Body <see cref="Serving.RolloutChanged"/>.</summary>
+    public const string RolloutPaused = "rollout.paused";
+
+    /// <summary>Body <see cref="Serving.RolloutChanged"/>.</summary>
+    public const string RolloutResumed = "rollout.resumed";
+
+    /// <summary>All traffic is back on stable; body <see cref="Serving.RolloutChanged"/> with the reason as its cause.</summary>
+    public const string RolloutAborted = "rollout.aborted";
+
+    /// <summary>The candidate is stable; body <see cref="Serving.RolloutChanged"/>.</summary>
+    public const string RolloutFinished = "rollout.finished";
+}
+
+/// <summary>Body of <see cref="Events.EndpointCreated"/>.</summary>
+public sealed record EndpointCreated(string ModelVersion, string? Policy, bool LogPredictions);
+
+/// <summary>Body of <see cref="Events.EndpointChanged"/>: the route's revision, its share per model version, and why it changed.</summary>
+public sealed record EndpointChanged(string Endpoint, long Revision, string Stable, string? Candidate, double CandidatePercent, string? Rollout, string Cause);
+
+/// <summary>Body of the rollout kinds.</summary>
+public sealed record RolloutChanged(
+    string Rollout, string Endpoint, string Stable, string Candidate, string State, string? Pause, int Step, double Percent, int Attempt, string Cause);

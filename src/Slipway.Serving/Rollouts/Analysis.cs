@@ -1,0 +1,273 @@
+namespace Slipway.Serving;
+
+/// <summary>What an analysis says. Only <see cref="Pass"/> lets a rollout go on.</summary>
+public enum Verdict
+{
+    /// <summary>Enough data, and no harm beyond the margin.</summary>
+    Pass,
+
+    /// <summary>Harm beyond the margin is proven, or a hard limit is passed.</summary>
+    Fail,
+
+    /// <summary>Enough data, but harm beyond the margin is neither proven nor excluded.</summary>
+    Inconclusive,
+
+    /// <summary>Fewer requests or labels than the analysis asks for.</summary>
+    NoData,
+}
+
+/// <summary>What an analysis compares, and how much worse the candidate may be.</summary>
+public sealed record AnalysisSpec
+{
+    /// <summary>Requests each variant needs before an error rate or latency is judged.</summary>
+    public long MinRequests { get; init; } = 50;
+
+    /// <summary>Error rate the candidate may have above stable's, as a share (0.02 = two points).</summary>
+    public double MaxErrorRateIncrease { get; init; } = 0.02;
+
+    /// <summary>Candidate's p95 latency over stable's p95 that is still accepted.</summary>
+    public double MaxLatencyRatio { get; init; } = 2;
+
+    /// <summary>A p95 difference up to this many microseconds is accepted whatever the ratio: 10 us against 30 us harms nobody.</summary>
+    public double LatencyFloorMicros { get; init; } = 5_000;
+
+    /// <summary>Quality metrics over labelled predictions: any of <c>auc</c> and <c>logLoss</c>; empty: labels are not asked for.</summary>
+    public IReadOnlyList<string> Quality { get; init; } = [];
+
+    /// <summary>Labelled predictions each variant needs before quality is judged.</summary>
+    public long MinLabels { get; init; } = 200;
+
+    /// <summary>AUC the candidate may lose against stable.</summary>
+    public double MaxAucLoss { get; init; } = 0.03;
+
+    /// <summary>Mean log loss (nats) the candidate may have above stable's.</summary>
+    public double MaxLogLossIncrease { get; init; } = 0.03;
+
+    /// <summary>Chance of calling an equally good candidate harmful, over all looks together.</summary>
+    public double Alpha { get; init; } = 0.05;
+
+    /// <summary>Time between two looks.</summary>
+    public TimeSpan Interval { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>How long an analysis step waits for a verdict before the rollout pauses.</summary>
+    public TimeSpan MaxWait { get; init; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>Every fault at once; empty if the comparison can run.</summary>
+    public IReadOnlyList<string> Faults()
+    {
+        var faults = new List<string>();
+        Require(MinRequests > 0 && MinLabels > 0, $"minimum requests ({MinRequests}) and labels ({MinLabels}) must be positive: no data never passes");
+        Require(MaxErrorRateIncrease is > 0 and < 1, $"the error rate margin must lie between 0 and 1, it is {MaxErrorRateIncrease}");
+        Require(MaxLatencyRatio is >= 1 and < 1e6, $"the latency ratio must be at least 1, it is {MaxLatencyRatio}");
+        Require(LatencyFloorMicros is >= 0 and < 1e12, $"the latency floor must be a number of microseconds, it is {LatencyFloorMicros}");
+        Require(MaxAucLoss is > 0 and < 1 && MaxLogLossIncrease is > 0 and < 1e6, $"quality margins must be positive, they are {MaxAucLoss} and {MaxLogLossIncrease}");
+        Require(Alpha is > 0 and < 0.5, $"alpha must lie between 0 and 0.5, it is {Alpha}");
+        Require(Interval > TimeSpan.Zero && MaxWait >= TimeSpan.Zero, $"the interval ({Interval}) must be positive and the wait ({MaxWait}) not negative");
+        faults.AddRange(Quality.Where(metric => metric is not ("auc" or "logLoss")).Select(metric => $"'{metric}' is not a quality metric (auc, logLoss)"));
+        return faults;
+
+        void Require(bool holds, string fault)
+        {
+            if (!holds)
+            {
+                faults.Add(fault);
+            }
+        }
+    }
+}
+
+/// <summary>One variant's requests since the candidate was first exposed.</summary>
+/// <param name="Requests">Requests answered or failed.</param>
+/// <param name="Errors">Failures of the model.</param>
+/// <param name="P95Micros">95th percentile of latency in microseconds; NaN without requests.</param>
+public sealed record ArmHealth(long Requests, long Errors, double P95Micros);
+
+/// <summary>One variant's quality over labelled predictions, see <see cref="ClassifierQuality.Of"/>.</summary>
+/// <param name="N">Labelled predictions.</param>
+/// <param name="Positives">Those with a true label.</param>
+/// <param name="LogLoss">Mean log loss in nats.</param>
+/// <param name="LogLossVariance">Variance of one prediction's log loss.</param>
+/// <param name="Auc">Area under the ROC curve; NaN if one class is missing.</param>
+/// <param name="AucVariance">Its sampling variance; NaN if one class is missing.</param>
+public sealed record ArmQuality(long N, long Positives, double LogLoss, double LogLossVariance, double Auc, double AucVariance);
+
+/// <summary>Both variants in the same window. Quality is null when labels could not be read.</summary>
+public sealed record AnalysisSample(ArmHealth Stable, ArmHealth Candidate, ArmQuality? StableQuality = null, ArmQuality? CandidateQuality = null);
+
+/// <summary>What earlier looks established: the smallest p-value and the intersection of the intervals. Kept with the rollout.</summary>
+public sealed record AnalysisMemory(IReadOnlyDictionary<string, AnalysisLook> Looks)
+{
+    /// <summary>Before the first look.</summary>
+    public static AnalysisMemory Empty { get; } = new(new Dictionary<string, AnalysisLook>(StringComparer.Ordinal));
+}
+
+/// <summary>The state of one metric's sequential test.</summary>
+public sealed record AnalysisLook(double P, double Lower, double Upper);
+
+/// <summary>One metric's result: the harm (positive = candidate is worse) with its always-valid interval.</summary>
+public sealed record AnalysisCheck(
+    string Metric, Verdict Verdict, double? Stable, double? Candidate, double? Harm, double? Lower, double? Upper, double? P,
+    long StableN, long CandidateN, string Why);
+
+/// <summary>All checks of one look and their joint verdict: a failure wins over missing data, that over doubt, that over success.</summary>
+public sealed record AnalysisReport(Verdict Verdict, IReadOnlyList<AnalysisCheck> Checks, AnalysisMemory Memory)
+{
+    /// <summary>The checks that decided the verdict, in words.</summary>
+    public string Why => string.Join("; ", Checks.Where(check => check.Verdict == Verdict).Select(check => check.Why));
+}
+
+/// <summary>The comparison of candidate and stable. Pure: no clock, no store.</summary>
+public static class Analysis
+{
+    // The normal approximation of the mixture test needs about this many events in each arm (contract: rollouts, 5.2).
+    private const long NormalEvents = 100;
+
+    /// <summary>Error rate and latency: the guardrails that are always on.</summary>
+    public static AnalysisReport Guardrails(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory) =>
+        Join([ErrorRate(spec, sample, memory), Latency(spec, sample)], memory);
+
+    /// <summary>Guardrails and the quality metrics of <paramref name="spec"/>.</summary>
+    public static AnalysisReport Judge(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory)
+    {
+        var checks = new List<AnalysisCheck> { ErrorRate(spec, sample, memory), Latency(spec, sample) };
+        checks.AddRange(spec.Quality.Select(metric => QualityOf(metric, spec, sample, memory)));
+        return Join(checks, memory);
+    }
+
+    private static AnalysisReport Join(IReadOnlyList<AnalysisCheck> checks, AnalysisMemory memory)
+    {
+        var looks = new Dictionary<string, AnalysisLook>(memory.Looks, StringComparer.Ordinal);
+        foreach (var check in checks)
+        {
+            if (check is { P: { } p, Lower: { } lower, Upper: { } upper })
+            {
+                looks[check.Metric] = new(p, lower, upper);
+            }
+        }
+
+        var verdict = checks.Any(check => check.Verdict == Verdict.Fail) ? Verdict.Fail
+            : checks.Any(check => check.Verdict == Verdict.NoData) ? Verdict.NoData
+            : checks.Any(check => check.Verdict == Verdict.Inconclusive) ? Verdict.Inconclusive
+            : Verdict.Pass;
+        return new(verdict, checks, new(looks));
+    }
+
+    private static AnalysisCheck ErrorRate(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory)
+    {
+        const string Metric = "errorRate";
+        var (stable, candidate) = (sample.Stable, sample.Candidate);
+        if (candidate.Requests < spec.MinRequests || stable.Requests < spec.MinRequests)
+        {
+            return TooFew(Metric, "requests", stable.Requests, candidate.Requests, spec.MinRequests);
+        }
+
+        var stableRate = (double)stable.Errors / stable.Requests;
+        var candidateRate = (double)candidate.Errors / candidate.Requests;
+        var harm = candidateRate - stableRate;
+        var variance = SequentialTest.ProportionVariance(stable.Errors, stable.Requests, candidate.Errors, candidate.Requests);
+        var tau2 = spec.MaxErrorRateIncrease * spec.MaxErrorRateIncrease;
+        var p = stable.Errors >= NormalEvents && candidate.Errors >= NormalEvents
+            ? SequentialTest.PValue(harm, variance, tau2)
+            : RareEventsPValue(stable, candidate);
+        return Compare(Metric, spec.MaxErrorRateIncrease, stableRate, candidateRate, harm, variance, tau2, p, spec.Alpha,
+            stable.Requests, candidate.Requests, memory);
+    }
+
+    /// <summary>
+    /// Rare failures: given their total, each falls to the candidate with the candidate's share of requests if both fail equally often. The
+    /// beta-binomial mixture with mean at that share and weight 2 is a martingale under that hypothesis, so 1/E is always valid.
+    /// </summary>
+    internal static double RareEventsPValue(ArmHealth stable, ArmHealth candidate)
+    {
+        var share = (double)candidate.Requests / (candidate.Requests + stable.Requests);
+        var (a, b) = (2 * share, 2 * (1 - share));
+        var log = 0.0;
+        for (long i = 0; i < candidate.Errors; i++)
+        {
+            log += Math.Log((a + i) / share);
+        }
+
+        for (long i = 0; i < stable.Errors; i++)
+        {
+            log += Math.Log((b + i) / (1 - share));
+        }
+
+        for (long i = 0; i < candidate.Errors + stable.Errors; i++)
+        {
+            log -= Math.Log(2 + i);
+        }
+
+        return Math.Min(1, Math.Exp(-log));
+    }
+
+    private static AnalysisCheck Latency(AnalysisSpec spec, AnalysisSample sample)
+    {
+        const string Metric = "latencyP95";
+        var (stable, candidate) = (sample.Stable, sample.Candidate);
+        if (candidate.Requests < spec.MinRequests || stable.Requests < spec.MinRequests)
+        {
+            return TooFew(Metric, "requests", stable.Requests, candidate.Requests, spec.MinRequests);
+        }
+
+        if (!double.IsFinite(stable.P95Micros) || !double.IsFinite(candidate.P95Micros))
+        {
+            return new(Metric, Verdict.NoData, null, null, null, null, null, null, stable.Requests, candidate.Requests, "no latency was recorded");
+        }
+
+        var harm = candidate.P95Micros - stable.P95Micros;
+        var slower = harm > spec.LatencyFloorMicros && candidate.P95Micros > spec.MaxLatencyRatio * stable.P95Micros;
+        return new(Metric, slower ? Verdict.Fail : Verdict.Pass, stable.P95Micros, candidate.P95Micros, harm, null, null, null, stable.Requests, candidate.Requests,
+            $"p95 {candidate.P95Micros:0} us against {stable.P95Micros:0} us, accepted up to {spec.MaxLatencyRatio:0.##} times or {spec.LatencyFloorMicros:0} us more");
+    }
+
+    private static AnalysisCheck QualityOf(string metric, AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory)
+    {
+        var (stable, candidate) = (sample.StableQuality, sample.CandidateQuality);
+        if (stable is null || candidate is null)
+        {
+            return new(metric, Verdict.NoData, null, null, null, null, null, null, 0, 0, $"{metric}: labels could not be read");
+        }
+
+        if (candidate.N < spec.MinLabels || stable.N < spec.MinLabels)
+        {
+            return TooFew(metric, "labelled predictions", stable.N, candidate.N, spec.MinLabels);
+        }
+
+        var auc = metric == "auc";
+        var (before, after) = auc ? (stable.Auc, candidate.Auc) : (stable.LogLoss, candidate.LogLoss);
+        var harm = auc ? before - after : after - before;
+        var variance = auc
+            ? stable.AucVariance + candidate.AucVariance
+            : (stable.LogLossVariance / stable.N) + (candidate.LogLossVariance / candidate.N);
+        if (!double.IsFinite(harm) || !double.IsFinite(variance))
+        {
+            return new(metric, Verdict.NoData, null, null, null, null, null, null, stable.N, candidate.N, $"{metric} is undefined: the labels of one variant hold one class only");
+        }
+
+        var margin = auc ? spec.MaxAucLoss : spec.MaxLogLossIncrease;
+        var tau2 = margin * margin;
+        return Compare(metric, margin, before, after, harm, variance, tau2, SequentialTest.PValue(harm, variance, tau2), spec.Alpha, stable.N, candidate.N, memory);
+    }
+
+    private static AnalysisCheck Compare(
+        string metric, double margin, double stable, double candidate, double harm, double variance, double tau2, double p, double alpha,
+        long stableN, long candidateN, AnalysisMemory memory)
+    {
+        var radius = SequentialTest.Radius(variance, tau2, alpha);
+        var (lower, upper) = (harm - radius, harm + radius);
+        if (memory.Looks.TryGetValue(metric, out var earlier))
+        {
+            // The smallest p and the intersection are what make the statement valid over all looks.
+            p = Math.Min(p, earlier.P);
+            lower = Math.Max(lower, earlier.Lower);
+            upper = Math.Min(upper, earlier.Upper);
+        }
+
+        var verdict = harm > margin && (p < alpha || lower > 0) ? Verdict.Fail : harm <= margin ? Verdict.Pass : Verdict.Inconclusive;
+        var text = $"{metric} {candidate:0.####} against {stable:0.####}: harm {harm:0.####} [{lower:0.####}, {upper:0.####}], margin {margin:0.####}, n {candidateN} and {stableN}, p {p:0.####}";
+        return new(metric, verdict, stable, candidate, harm, lower, upper, p, stableN, candidateN, text);
+    }
+
+    private static AnalysisCheck TooFew(string metric, string what, long stable, long candidate, long needed) =>
+        new(metric, Verdict.NoData, null, null, null, null, null, null, stable, candidate, $"{metric}: {candidate} and {stable} {what}, {needed} needed in each variant");
+}

@@ -1,0 +1,93 @@
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Slipway.Foundation;
+using Slipway.Serving.Routing;
+
+namespace Slipway.Serving;
+
+/// <summary>
+/// Keeps this node's routes equal to the stored ones: all of them before the server takes requests, each change when the journal tells of it,
+/// and a comparison every second as a second way.
+/// </summary>
+internal sealed partial class RouteFollower(Deployments deployments, Routes routes, ServingOptions options, TimeProvider clock, ILogger<RouteFollower> log) : BackgroundService
+{
+    private static readonly TimeSpan RetryLoad = TimeSpan.FromSeconds(30);
+    private readonly Dictionary<string, (long Revision, DateTimeOffset Until)> _failed = new(StringComparer.Ordinal);
+
+    public override async Task StartAsync(CancellationToken cancellationToken)
+    {
+        await CatchUpAsync(cancellationToken);
+        await base.StartAsync(cancellationToken);
+    }
+
+    public Task HandleAsync(JournalEntry entry, CancellationToken ct) => RefreshAsync(entry.Subject.Name, ct);
+
+    /// <summary>Publishes what is newer than this node's routes and removes what is gone.</summary>
+    public async Task CatchUpAsync(CancellationToken ct)
+    {
+        var stored = await deployments.CurrentAsync(ct);
+        foreach (var row in stored)
+        {
+            var waits = _failed.TryGetValue(row.Name, out var failure) && failure.Revision == row.Revision && clock.GetUtcNow() < failure.Until;
+            if (waits || routes.Find(row.Name)?.Table?.Spec.Revision >= row.Revision)
+            {
+                continue;
+            }
+
+            try
+            {
+                await RefreshAsync(row.Name, ct);
+                _failed.Remove(row.Name);
+            }
+            catch (Exception e) when (e is not OperationCanceledException)
+            {
+                // One model that does not load must not keep the others from serving.
+                _failed[row.Name] = (row.Revision, clock.GetUtcNow() + RetryLoad);
+                Log.NotServed(log, e, row.Name, row.Revision);
+            }
+        }
+
+        var names = stored.Select(row => row.Name).ToHashSet(StringComparer.Ordinal);
+        foreach (var route in routes.All.Where(route => !names.Contains(route.Endpoint)))
+        {
+            await RefreshAsync(route.Endpoint, ct);
+        }
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        using var timer = new PeriodicTimer(options.RoutePoll, clock);
+        while (await timer.WaitForNextTickAsync(stoppingToken))
+        {
+            try
+            {
+                await CatchUpAsync(stoppingToken);
+            }
+            catch (Exception e) when (e is not OperationCanceledException)
+            {
+                Log.NotRead(log, e);
+            }
+        }
+    }
+
+    private async Task RefreshAsync(string endpoint, CancellationToken ct)
+    {
+        if (await deployments.FindAsync(endpoint, ct) is { } spec)
+        {
+            await routes.PublishAsync(spec, ct);
+        }
+        else
+        {
+            await routes.RemoveAsync(endpoint, ct);
+        }
+    }
+
+    private static partial class Log
+    {
+        [LoggerMessage(LogLevel.Error, "Endpoint {Endpoint} cannot serve route revision {Revision} on this node; it is tried again later")]
+        public static partial void NotServed(ILogger logger, Exception e, string endpoint, long revision);
+
+        [LoggerMessage(LogLevel.Error, "The stored routes cannot be read; this node goes on with those it has")]
+        public static partial void NotRead(ILogger logger, Exception e);
+    }
+}

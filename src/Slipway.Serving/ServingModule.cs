@@ -1,0 +1,44 @@
+using Microsoft.Extensions.DependencyInjection;
+using Slipway.Foundation;
+using Slipway.Governance;
+using Slipway.Monitoring;
+using Slipway.Serving.Routing;
+using Slipway.Serving.Runtimes;
+
+namespace Slipway.Serving;
+
+/// <summary>Puts serving together.</summary>
+public static class ServingModule
+{
+    /// <summary>Registers endpoints, rollouts and the data plane. Needs foundation, governance, registry and monitoring.</summary>
+    public static IServiceCollection AddServing(this IServiceCollection services, ServingOptions? options = null)
+    {
+        services.AddSingleton(new MigrationSource(typeof(ServingModule).Assembly));
+        services.AddSingleton(options ?? new ServingOptions());
+        services.AddSingleton<LoadedModels>();
+        services.AddSingleton<Routes>();
+        services.AddSingleton<Inference>();
+        services.AddSingleton<Deployments>();
+        services.AddSingleton<RouteFollower>();
+        services.AddSingleton<RolloutTransitions>();
+        // How labels are read is given by the host; without it a quality analysis has no data and pauses.
+        services.AddSingleton(p => new RolloutObserver(
+            p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<Gates>(), p.GetRequiredService<Health>(), p.GetRequiredService<LoadedModels>(),
+            p.GetRequiredService<TimeProvider>(), p.GetService<ReadOutcomes>()));
+        services.AddSingleton<RolloutReactions>();
+        services.AddSingleton(p => new Endpoints(
+            p.GetRequiredService<Deployments>(), p.GetRequiredService<LoadedModels>(), p.GetRequiredService<Routes>(), p.GetRequiredService<Inference>(),
+            p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Gates>()));
+        services.AddSingleton(p => new Rollouts(
+            p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<RolloutObserver>(), p.GetRequiredService<Routes>(),
+            p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
+        services.AddClockedWork<RolloutWork>();
+        services.AddHostedService(p => p.GetRequiredService<RouteFollower>());
+        services.AddHostedService(p => p.GetRequiredService<RolloutReactions>());
+        services.AddSubscription<RouteFollower>(
+            "serving.routes", Delivery.EveryNode, [Events.EndpointChanged, Events.EndpointDeleted], static (follower, entry, ct) => follower.HandleAsync(entry, ct));
+        services.AddSubscription<RolloutReactions>(
+            "serving.rollouts", Delivery.Once, ["approval.granted", "approval.denied", "alert.fired"], static (reactions, entry, ct) => reactions.HandleAsync(entry, ct));
+        return services;
+    }
+}

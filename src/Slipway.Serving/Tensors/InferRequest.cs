@@ -1,0 +1,173 @@
+using System.Collections.Concurrent;
+using Slipway.Foundation;
+
+namespace Slipway.Serving.Tensors;
+
+/// <summary>
+/// One inference: what the edge read, and after <c>Endpoints.InferAsync</c> the answer, in one pooled object so that a request allocates
+/// next to nothing. Take one with <see cref="Rent"/>, dispose it after the answer is written; it is not usable after that.
+/// </summary>
+public sealed class InferRequest : IDisposable
+{
+    private const int PoolSize = 256;
+    private static readonly ConcurrentQueue<InferRequest> Pool = new();
+    private readonly TensorSet _inputs = new();
+    private readonly TensorSet _outputs = new();
+    private readonly List<OutputChoice> _requested = [];
+
+    private InferRequest()
+    {
+    }
+
+    /// <summary>The endpoint's name.</summary>
+    public string Endpoint { get; set; } = "";
+
+    /// <summary>The model version asked for by number, or null to let the route decide.</summary>
+    public string? Version { get; set; }
+
+    /// <summary>The caller's request id, which becomes the prediction id, or null: one is minted.</summary>
+    public string? Id { get; set; }
+
+    /// <summary>Who or what the prediction is about: equal keys see the same variant. Null: the id decides.</summary>
+    public string? EntityKey { get; set; }
+
+    /// <summary>When the predicted event takes place, in Unix microseconds; 0: now.</summary>
+    public long EventMicros { get; set; }
+
+    /// <summary>Whether outputs without an own choice are answered as raw bytes.</summary>
+    public bool BinaryOutputs { get; set; }
+
+    /// <summary>The tensors that came, in the order they came.</summary>
+    public TensorSet Inputs => _inputs;
+
+    /// <summary>The outputs asked for, in the order of the answer; empty: all.</summary>
+    public IList<OutputChoice> RequestedOutputs => _requested;
+
+    /// <summary>The answer, in the order asked for. Valid after a successful outcome, until disposal.</summary>
+    public TensorSet Outputs => _outputs;
+
+    // Flattened float copies for the prediction log, kept to be reused.
+    internal float[] FeatureScratch { get; set; } = [];
+
+    internal float[] OutputScratch { get; set; } = [];
+
+    /// <summary>Takes an empty request from the pool.</summary>
+    public static InferRequest Rent() => Pool.TryDequeue(out var request) ? request : new InferRequest();
+
+    /// <summary>Forgets everything that was set, so that the object can read another request.</summary>
+    public void Reset()
+    {
+        Endpoint = "";
+        Version = null;
+        Id = null;
+        EntityKey = null;
+        EventMicros = 0;
+        BinaryOutputs = false;
+        _inputs.Clear();
+        _outputs.Clear();
+        _requested.Clear();
+    }
+
+    /// <summary>Gives the object back to the pool.</summary>
+    public void Dispose()
+    {
+        Reset();
+        if (Pool.Count < PoolSize)
+        {
+            Pool.Enqueue(this);
+        }
+    }
+}
+
+/// <summary>An output asked for by name, and whether as raw bytes (null: as the request says).</summary>
+public readonly record struct OutputChoice(string Name, bool? Binary);
+
+/// <summary>Tensors in order, whose memory is reused from request to request.</summary>
+public sealed class TensorSet
+{
+    private readonly List<Tensor> _tensors = [];
+
+    /// <summary>Tensors in use.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>The tensor at a position below <see cref="Count"/>.</summary>
+    public Tensor this[int index] =>
+        index < Count ? _tensors[index] : throw new ArgumentOutOfRangeException(nameof(index), index, $"there are {Count} tensors");
+
+    /// <summary>Appends an empty tensor and returns it.</summary>
+    public Tensor Add()
+    {
+        if (Count == _tensors.Count)
+        {
+            _tensors.Add(new Tensor());
+        }
+
+        return _tensors[Count++];
+    }
+
+    /// <summary>The tensor of that name, or null.</summary>
+    public Tensor? Find(string name)
+    {
+        for (var i = 0; i < Count; i++)
+        {
+            if (string.Equals(_tensors[i].Name, name, StringComparison.Ordinal))
+            {
+                return _tensors[i];
+            }
+        }
+
+        return null;
+    }
+
+    internal void Clear()
+    {
+        for (var i = 0; i < Count; i++)
+        {
+            _tensors[i].Reset();
+        }
+
+        Count = 0;
+        if (_tensors.Count > 256)
+        {
+            _tensors.RemoveRange(256, _tensors.Count - 256);
+        }
+    }
+
+    // Puts the tensors into a new order; indexes name positions of the present order and are distinct.
+    internal void Arrange(ReadOnlySpan<int> order)
+    {
+        var chosen = new Tensor[order.Length];
+        for (var i = 0; i < order.Length; i++)
+        {
+            chosen[i] = _tensors[order[i]];
+        }
+
+        _tensors.RemoveAll(tensor => Array.IndexOf(chosen, tensor) >= 0);
+        _tensors.InsertRange(0, chosen);
+        for (var i = order.Length; i < Count; i++)
+        {
+            _tensors[i].Reset();
+        }
+
+        Count = order.Length;
+    }
+}
+
+/// <summary>
+/// What became of an inference: a value, because refusals are ordinary on this path. <see cref="Code"/> is null on success.
+/// </summary>
+/// <param name="Code">Why it was refused, or null.</param>
+/// <param name="Message">What was wrong, with the value, for the caller; null on success.</param>
+/// <param name="ModelName">The registered model that ran.</param>
+/// <param name="ModelVersion">The numeric version that ran, as text.</param>
+/// <param name="Variant">The variant of the route that answered.</param>
+/// <param name="PredictionId">Under which id the prediction is logged; rows of a batch add <c>:row</c>.</param>
+/// <param name="LatencyMicros">Time in Slipway from the routing decision to the finished answer.</param>
+public readonly record struct InferOutcome(
+    ErrorCode? Code, string? Message, string ModelName, string ModelVersion, string Variant, string PredictionId, long LatencyMicros)
+{
+    /// <summary>Whether the request's outputs hold an answer.</summary>
+    public bool Ok => Code is null;
+
+    internal static InferOutcome Refuse(ErrorCode code, string message) => new(code, message, "", "", "", "", 0);
+}
