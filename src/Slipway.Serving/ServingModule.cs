@@ -21,10 +21,7 @@ public static class ServingModule
         services.AddSingleton<Deployments>();
         services.AddSingleton<RouteFollower>();
         services.AddSingleton<RolloutTransitions>();
-        // How labels are read is given by the host; without it a quality analysis has no data and pauses.
-        services.AddSingleton(p => new RolloutObserver(
-            p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<Gates>(), p.GetRequiredService<Health>(), p.GetRequiredService<LoadedModels>(),
-            p.GetRequiredService<TimeProvider>(), p.GetService<ReadOutcomes>()));
+        services.AddSingleton<RolloutObserver>();
         services.AddSingleton<RolloutReactions>();
         services.AddSingleton(p => new Endpoints(
             p.GetRequiredService<Deployments>(), p.GetRequiredService<LoadedModels>(), p.GetRequiredService<Routes>(), p.GetRequiredService<Inference>(),

@@ -2,7 +2,6 @@ using System.Buffers.Binary;
 using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
-using Slipway.Serving;
 using Slipway.Serving.Tensors;
 
 namespace Slipway.Server.Oip;

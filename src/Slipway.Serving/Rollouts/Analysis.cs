@@ -34,6 +34,12 @@ public sealed record AnalysisSpec
     /// <summary>Quality metrics over labelled predictions: any of <c>auc</c> and <c>logLoss</c>; empty: labels are not asked for.</summary>
     public IReadOnlyList<string> Quality { get; init; } = [];
 
+    /// <summary>Which number of a prediction's outputs is the score; negative counts from the end, so -1 is the last one.</summary>
+    public int ScoreOutput { get; init; } = -1;
+
+    /// <summary>Labels from this value on are positive.</summary>
+    public double PositiveFrom { get; init; } = 0.5;
+
     /// <summary>Labelled predictions each variant needs before quality is judged.</summary>
     public long MinLabels { get; init; } = 200;
 
@@ -91,7 +97,7 @@ public sealed record ArmHealth(long Requests, long Errors, double P95Micros);
 /// <param name="AucVariance">Its sampling variance; NaN if one class is missing.</param>
 public sealed record ArmQuality(long N, long Positives, double LogLoss, double LogLossVariance, double Auc, double AucVariance);
 
-/// <summary>Both variants in the same window. Quality is null when labels could not be read.</summary>
+/// <summary>Both variants in the same window. Quality is null when no labels were read.</summary>
 public sealed record AnalysisSample(ArmHealth Stable, ArmHealth Candidate, ArmQuality? StableQuality = null, ArmQuality? CandidateQuality = null);
 
 /// <summary>What earlier looks established: the smallest p-value and the intersection of the intervals. Kept with the rollout.</summary>
@@ -225,7 +231,7 @@ public static class Analysis
         var (stable, candidate) = (sample.StableQuality, sample.CandidateQuality);
         if (stable is null || candidate is null)
         {
-            return new(metric, Verdict.NoData, null, null, null, null, null, null, 0, 0, $"{metric}: labels could not be read");
+            return new(metric, Verdict.NoData, null, null, null, null, null, null, 0, 0, $"{metric}: no labelled predictions were read");
         }
 
         if (candidate.N < spec.MinLabels || stable.N < spec.MinLabels)

@@ -5,15 +5,6 @@ namespace Slipway.Serving;
 /// <param name="Positive">The outcome.</param>
 public readonly record struct LabelledScore(double Score, bool Positive);
 
-/// <summary>
-/// Reads the labelled predictions of two model versions of one endpoint since an event time, both up to the same calendar cut, so that the
-/// variant whose labels are younger does not look worse. Null when labels cannot be read.
-/// </summary>
-public delegate Task<LabelledOutcomes?> ReadOutcomes(string endpoint, string stable, string candidate, DateTimeOffset since, CancellationToken ct);
-
-/// <summary>Both variants' labelled predictions over the same window.</summary>
-public sealed record LabelledOutcomes(IReadOnlyList<LabelledScore> Stable, IReadOnlyList<LabelledScore> Candidate);
-
 /// <summary>Quality of a binary classifier over labelled predictions.</summary>
 public static class ClassifierQuality
 {

@@ -8,8 +8,11 @@ using Slipway.Serving.Runtimes;
 namespace Slipway.Serving;
 
 /// <summary>Looks at everything a rollout's next decision depends on.</summary>
-internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, TimeProvider clock, ReadOutcomes? outcomes = null)
+internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Labels labels, TimeProvider clock)
 {
+    // One look reads at most this many labelled predictions of each variant, the newest.
+    private const int MaxLabelled = 50_000;
+
     public async Task<Observation> ObserveAsync(Rollout rollout, CancellationToken ct)
     {
         var (spec, status) = (rollout.Spec, rollout.Status);
@@ -35,12 +38,35 @@ internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gate
         }
 
         var analysis = step.Analysis ?? spec.Guardrails;
-        if (analysis.Quality.Count > 0 && outcomes is not null && await outcomes(rollout.Endpoint, rollout.Stable, rollout.Candidate, since, ct) is { } labelled)
+        if (analysis.Quality.Count > 0)
         {
-            sample = sample with { StableQuality = ClassifierQuality.Of(labelled.Stable), CandidateQuality = ClassifierQuality.Of(labelled.Candidate) };
+            sample = await WithQualityAsync(rollout, analysis, sample, ct);
         }
 
         return new(now, GateState.NotAsked, null, guardrails, Analysis.Judge(analysis, sample, status.Memory));
+    }
+
+    /// <summary>
+    /// Both variants' labelled predictions between the candidate's first and last labelled event: the same calendar cut for both, so that neither
+    /// is judged by younger labels or another season.
+    /// </summary>
+    private async Task<AnalysisSample> WithQualityAsync(Rollout rollout, AnalysisSpec analysis, AnalysisSample sample, CancellationToken ct)
+    {
+        var candidate = (await labels.ReadAsync(rollout.Endpoint, rollout.Candidate, null, null, MaxLabelled, ct)).Where(row => row.Variant == "candidate").ToList();
+        if (candidate.Count == 0)
+        {
+            return sample;
+        }
+
+        var (first, last) = (candidate.Min(row => row.At), candidate.Max(row => row.At));
+        var stable = (await labels.ReadAsync(rollout.Endpoint, rollout.Stable, first, last.AddTicks(TimeSpan.TicksPerMicrosecond), MaxLabelled, ct)).Where(row => row.Variant == "stable");
+        return sample with { StableQuality = Quality(stable), CandidateQuality = Quality(candidate) };
+
+        ArmQuality Quality(IEnumerable<LabelledPrediction> rows) => ClassifierQuality.Of([.. rows.Select(row =>
+        {
+            var at = analysis.ScoreOutput < 0 ? row.Outputs.Count + analysis.ScoreOutput : analysis.ScoreOutput;
+            return new LabelledScore(at >= 0 && at < row.Outputs.Count ? row.Outputs[at] : double.NaN, row.Label >= analysis.PositiveFrom);
+        })]);
     }
 
     /// <summary>The candidate's gate under the rollout's policy; a granted gate is verified again against its frozen evidence.</summary>
