@@ -5,6 +5,14 @@ using Slipway.Foundation;
 
 namespace Slipway.Monitoring;
 
+/// <summary>A prediction whose true outcome is known.</summary>
+/// <param name="Id">The prediction's id.</param>
+/// <param name="Variant">The variant that answered.</param>
+/// <param name="At">Event time.</param>
+/// <param name="Outputs">The model's outputs, in the order of its signature.</param>
+/// <param name="Label">The label in force.</param>
+public sealed record LabelledPrediction(string Id, string Variant, DateTimeOffset At, IReadOnlyList<float> Outputs, double Label);
+
 /// <summary>The truth about one prediction, as it became known.</summary>
 /// <param name="PredictionId">The prediction's id; at most 512 characters.</param>
 /// <param name="Value">The outcome; for a yes-or-no question 1 or 0. Finite.</param>
@@ -84,6 +92,35 @@ public sealed class Labels
         IReadOnlyList<LabelRow> rows = await database.ReadAsync(
             s => s.QueryAsync<LabelRow>($"SELECT {LabelRow.Columns} FROM monitoring_labels WHERE endpoint = @endpoint AND prediction_id = @predictionId ORDER BY revision DESC", new { endpoint, predictionId }), ct);
         return rows.Select(r => new StoredLabel(new Label(r.PredictionId, r.Value, Time.FromMicros(r.AtUs), (int)r.Revision), r.State, r.IsCurrent == 1, Time.FromMicros(r.ReceivedUs))).ToArray();
+    }
+
+    /// <summary>Predictions of one model version that have a label in force, the newest by event time first: what a rollout's quality analysis compares.</summary>
+    /// <param name="endpoint">The endpoint.</param>
+    /// <param name="modelVersion">The version in the form `flights/2`.</param>
+    /// <param name="from">First event time, or null.</param>
+    /// <param name="to">Event time from which nothing is read any more, or null.</param>
+    /// <param name="limit">At most this many.</param>
+    /// <param name="ct">Cancels.</param>
+    public async Task<IReadOnlyList<LabelledPrediction>> ReadAsync(string endpoint, string modelVersion, DateTimeOffset? from, DateTimeOffset? to, int limit, CancellationToken ct)
+    {
+        long first = from is { } f ? Time.ToMicros(f) : long.MinValue, last = to is { } t ? Time.ToMicros(t) : long.MaxValue;
+        Dictionary<string, double> known = await InForceAsync(endpoint, modelVersion, first, last, ct);
+        if (known.Count == 0)
+        {
+            return [];
+        }
+
+        await archive.Log.CommitAsync(ct);
+        var found = new Dictionary<string, LabelledPrediction>(StringComparer.Ordinal);
+        await foreach (Prediction p in archive.ScanAsync(endpoint, modelVersion, first, last, ct))
+        {
+            if (known.TryGetValue(p.Id, out double label))
+            {
+                found[p.Id] = new LabelledPrediction(p.Id, p.Variant, p.At, p.Outputs, label);
+            }
+        }
+
+        return found.Values.OrderByDescending(p => p.At).ThenBy(p => p.Id, StringComparer.Ordinal).Take(limit).ToArray();
     }
 
     /// <summary>Labels in force of an endpoint, by state.</summary>

@@ -82,8 +82,17 @@ internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gate
         switch (latest?.State)
         {
             case "granted":
-                await gates.DemandGrantedAsync(subject, policy, ct);
-                return GateState.Granted;
+                try
+                {
+                    await gates.DemandGrantedAsync(subject, policy, ct);
+                    return GateState.Granted;
+                }
+                catch (SlipwayException stale) when (stale.Code == ErrorCode.PreconditionFailed)
+                {
+                    // The stored decision no longer follows from the policy and the evidence, so a new one is waited for.
+                    return GateState.Waiting;
+                }
+
             case "denied":
                 return GateState.Denied;
             default:
@@ -154,9 +163,9 @@ internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserve
                 return clock.GetUtcNow() + RolloutPlan.LookAgain(rollout.Spec, rollout.Status, clock.NowMicros());
             }
 
-            if (transition.Route == RouteMove.Settle)
+            if (transition.Route == RouteMove.Settle && await CrownAsync(rollout.Candidate, ct) is { } refused)
             {
-                await CrownAsync(rollout.Candidate, ct);
+                transition = RolloutPlan.AbortByHand(rollout.Status, refused, clock.NowMicros()).Transition ?? transition;
             }
 
             if (transition.Route == RouteMove.Revert)
@@ -173,13 +182,21 @@ internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserve
         return clock.GetUtcNow();
     }
 
-    // Before the commit, so that a crash in between repeats it; the candidate carries all traffic already.
-    private async Task CrownAsync(string candidate, CancellationToken ct)
+    /// <summary>
+    /// Moves the alias champion, before the commit so that a crash in between repeats it. Returns why the model's own policy forbids it: a version
+    /// that may not be champion may not become stable either.
+    /// </summary>
+    private async Task<string?> CrownAsync(string candidate, CancellationToken ct)
     {
         var (name, number) = RouteSpec.Split(candidate);
-        if (!(await models.GetVersionAsync(name, number, ct)).Aliases.Contains("champion", StringComparer.Ordinal))
+        try
         {
             await models.SetAliasAsync(Worker, name, "champion", number, ct);
+            return null;
+        }
+        catch (SlipwayException refusal) when (refusal.Code is ErrorCode.PreconditionFailed or ErrorCode.PermissionDenied or ErrorCode.NotFound)
+        {
+            return $"{candidate} may not become champion: {refusal.Sentence}";
         }
     }
 }

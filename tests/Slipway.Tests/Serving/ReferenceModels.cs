@@ -3,7 +3,7 @@ using System.Text.Json;
 namespace Slipway.Tests.Serving;
 
 /// <summary>The small reference models with a request and the outputs that their framework gave.</summary>
-internal static class ReferenceModels
+public static class ReferenceModels
 {
     public static string Folder => Path.Combine(AppContext.BaseDirectory, "Serving", "models");
 

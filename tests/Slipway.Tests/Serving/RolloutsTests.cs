@@ -1,0 +1,254 @@
+using Slipway.Foundation;
+using Slipway.Governance;
+using Slipway.Monitoring;
+using Slipway.Registry;
+using Slipway.Serving;
+using Slipway.Serving.Routing;
+using Slipway.Tests.Governance;
+using static Slipway.Tests.Serving.ServingWorld;
+
+namespace Slipway.Tests.Serving;
+
+public sealed class RolloutsTests
+{
+    private static readonly AnalysisSpec Quick = new() { MinRequests = 20, Interval = TimeSpan.FromSeconds(1), MaxWait = TimeSpan.FromSeconds(30) };
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Good_candidate_walks_to_stable_and_becomes_champion(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await EndpointAsync(world);
+        var id = await ProposeAsync(world, Better, RolloutSpec.Canary(Quick, 10, 50, 100));
+        var rollout = await StepAsync(world, id);
+        Assert.Equal((RolloutState.Progressing, 10.0), (rollout.Status.State, rollout.Status.Percent));
+
+        var sticky = new Dictionary<string, string>(StringComparer.Ordinal);
+        for (var i = 0; i < 600; i++)
+        {
+            var outcome = await AskAsync(world, $"user-{i}");
+            sticky[$"user-{i}"] = outcome.Variant;
+            Assert.Equal(outcome.Variant == "candidate" ? "2" : "1", outcome.ModelVersion);
+        }
+
+        Assert.InRange(sticky.Values.Count(variant => variant == "candidate"), 30, 95);
+        rollout = await StepAsync(world, id);
+        Assert.Equal((RolloutState.Progressing, 50.0), (rollout.Status.State, rollout.Status.Percent));
+        foreach (var (key, variant) in sticky.Where(pair => pair.Value == "candidate"))
+        {
+            Assert.Equal(variant, (await AskAsync(world, key)).Variant);
+        }
+
+        await TrafficAsync(world, 100);
+        rollout = await StepAsync(world, id);
+        Assert.Equal((RolloutState.Baking, 100.0), (rollout.Status.State, rollout.Status.Percent));
+        Assert.Equal(["candidate"], (await TrafficAsync(world, 20)).Keys);
+        world.Clock.Advance(TimeSpan.FromSeconds(10));
+        rollout = await StepAsync(world, id);
+        Assert.Equal(RolloutState.Healthy, rollout.Status.State);
+
+        var endpoint = await world.Get<Endpoints>().GetAsync("flowers", None);
+        Assert.Equal((Better, null), (endpoint.ModelVersion, endpoint.Route.Rollout));
+        Assert.Equal(["stable"], (await TrafficAsync(world, 20)).Keys);
+        Assert.Equal(2, (await world.Get<Models>().ResolveAsync("iris@champion", None)).Version);
+
+        var timeline = await world.Get<Rollouts>().TimelineAsync(id, None);
+        Assert.Equal("rollout.proposed", timeline[0].Kind);
+        Assert.Equal("rollout.finished", timeline[^1].Kind);
+        Assert.Equal(Enumerable.Range(1, timeline.Count).Select(n => (long)n), timeline.Select(row => row.Number));
+        Assert.Contains(timeline, row => row.Analysis is { Verdict: Verdict.Pass } && row.Cause.Contains("analysis passed", StringComparison.Ordinal));
+        await world.SealAsync();
+        var kinds = (await world.Journal.ListAsync(new JournalFilter { Subject = $"rollout:{id}", Limit = 1000, Descending = false }, None)).Items.Select(entry => entry.Kind).ToList();
+        Assert.Contains("rollout.started", kinds);
+        Assert.Contains("endpoint.changed", kinds);
+        // The repeated step after the end does nothing.
+        Assert.Null(await world.Get<RolloutWork>().StepAsync(id, None));
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Candidate_that_breaks_is_taken_out_by_the_fuse_with_zero_failed_requests(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await EndpointAsync(world);
+        var id = await ProposeAsync(world, Broken, RolloutSpec.Canary(Quick, 50, 100));
+        await StepAsync(world, id);
+        // Stable answers each of them, within the same request.
+        Assert.Equal(["stable"], (await TrafficAsync(world, 60)).Keys);
+        var errors = Health(world).Of("flowers", "candidate", DateTimeOffset.MinValue).Errors;
+        Assert.Equal(5, errors);
+
+        Assert.True(world.Get<Routes>().Reverts.TryRead(out var revert));
+        Assert.Equal((id, "flowers"), (revert.Rollout, revert.Endpoint));
+        Assert.Contains("5 failures of the candidate in a row", revert.Cause);
+        var aborted = await world.Get<Rollouts>().AbortAsync(Actor.System("serving-node"), id, revert.Cause, None);
+        Assert.Equal(RolloutState.Aborting, aborted.Status.State);
+        Assert.Equal(RolloutState.Aborted, (await StepAsync(world, id)).Status.State);
+        var endpoint = await world.Get<Endpoints>().GetAsync("flowers", None);
+        Assert.Equal((Good, 1, null), (endpoint.ModelVersion, endpoint.Route.Variants.Count, endpoint.Route.Rollout));
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Candidate_without_knowledge_is_failed_by_labels_although_it_is_fast_and_never_errs(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await EndpointAsync(world);
+        var analysis = Quick with { Quality = ["auc", "logLoss"], MinLabels = 50, ScoreOutput = 3 };
+        var id = await ProposeAsync(world, Blind, RolloutSpec.Canary(analysis, 50, 100));
+        await StepAsync(world, id);
+        var random = new Random(3);
+        var labels = new List<Label>();
+        for (var i = 0; i < 600; i++)
+        {
+            using var request = OnnxRuntimeTests.Flowers(1, i % 40);
+            (request.Endpoint, request.Id, request.EntityKey) = ("flowers", $"p-{i}", $"p-{i}");
+            var outcome = await world.Get<Endpoints>().InferAsync(request, None);
+            Assert.True(outcome.Ok);
+            // What is true follows from what the good model knows, whoever answered.
+            using var known = OnnxRuntimeTests.Flowers(1, i % 40);
+            (known.Endpoint, known.Version) = ("flowers", "1");
+            await world.Get<Endpoints>().InferAsync(known, None);
+            labels.Add(new($"p-{i}", random.NextDouble() < known.Outputs[1].As<float>()[2] ? 1 : 0, world.Clock.GetUtcNow()));
+        }
+
+        var waiting = await StepAsync(world, id);
+        Assert.Equal((RolloutState.Progressing, Verdict.NoData), (waiting.Status.State, waiting.LastAnalysis!.Verdict));
+        var report = await world.Get<Labels>().AppendAsync(TestWorld.Ada, "flowers", labels, None);
+        Assert.Equal(600, report.Joined);
+        var rollout = await StepAsync(world, id);
+        Assert.Equal(RolloutState.Aborted, rollout.Status.State);
+        var auc = rollout.LastAnalysis!.Checks.Single(check => check.Metric == "auc");
+        Assert.Equal(Verdict.Fail, auc.Verdict);
+        Assert.True(auc.Lower > 0 && auc.CandidateN >= 200 && auc.StableN >= 200, auc.Why);
+        Assert.Equal(["stable"], (await TrafficAsync(world, 20)).Keys);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task No_traffic_pauses_and_never_promotes(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await EndpointAsync(world);
+        var id = await ProposeAsync(world, Better, RolloutSpec.Canary(Quick, 10, 100));
+        await StepAsync(world, id);
+        world.Clock.Advance(TimeSpan.FromMinutes(1));
+        var rollout = await StepAsync(world, id);
+        Assert.Equal((RolloutState.Paused, PauseReason.NoData, 10.0), (rollout.Status.State, rollout.Status.Pause, rollout.Status.Percent));
+        world.Clock.Advance(TimeSpan.FromDays(2));
+        Assert.Equal(rollout.Rev, (await StepAsync(world, id)).Rev);
+        await TrafficAsync(world, 600);
+        Assert.Equal(RolloutState.Baking, (await StepAsync(world, id)).Status.State);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Abort_is_idempotent_and_instant_and_retry_starts_over(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await EndpointAsync(world);
+        var rollouts = world.Get<Rollouts>();
+        var id = await ProposeAsync(world, Better, new() { Steps = [RolloutStep.SetWeight(50), RolloutStep.Pause(), RolloutStep.SetWeight(100)] });
+        await StepAsync(world, id);
+        var shares = await TrafficAsync(world, 100);
+        Assert.Equal(2, shares.Count);
+        await rollouts.AbortAsync(TestWorld.Grace, id, "I changed my mind", None);
+        Assert.Equal(["stable"], (await TrafficAsync(world, 100)).Keys);
+        var again = await rollouts.AbortAsync(TestWorld.Grace, id, "again", None);
+        Assert.Equal("I changed my mind", again.Status.Cause);
+        Assert.Equal(RolloutState.Aborted, (await StepAsync(world, id)).Status.State);
+        Assert.Equal(3, (await world.Get<Endpoints>().GetAsync("flowers", None)).Route.Revision);
+
+        Assert.Equal(2, (await rollouts.RetryAsync(TestWorld.Ada, id, None)).Status.Attempt);
+        await StepAsync(world, id);
+        Assert.Equal(shares, await TrafficAsync(world, 100));
+        Assert.Equal(ErrorCode.Conflict, (await Assert.ThrowsAsync<SlipwayException>(() => rollouts.RetryAsync(TestWorld.Ada, id, None))).Code);
+        await rollouts.PromoteAsync(TestWorld.Ada, id, full: false, None);
+        Assert.Equal(ErrorCode.Conflict, (await Assert.ThrowsAsync<SlipwayException>(() => rollouts.PromoteAsync(TestWorld.Ada, id, full: false, None))).Code);
+        Assert.Equal(100, (await StepAsync(world, id)).Status.Percent);
+        world.Clock.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal(RolloutState.Healthy, (await StepAsync(world, id)).Status.State);
+        Assert.Equal(ErrorCode.Conflict, (await Assert.ThrowsAsync<SlipwayException>(() => rollouts.AbortAsync(TestWorld.Ada, id, "late", None))).Code);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Waits_for_the_gate_and_a_second_rollout_queues(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await world.Get<Policies>().ApplyAsync(Samples.Root, Samples.Automatic, None);
+        await EndpointAsync(world);
+        var spec = new RolloutSpec { Steps = [RolloutStep.SetWeight(10), RolloutStep.Pause()] };
+        var first = await world.Get<Rollouts>().ProposeAsync(TestWorld.Ada, new() { Endpoint = "flowers", Candidate = Better, Spec = spec, Policy = "automatic" }, None);
+        Assert.Equal(RolloutState.Pending, (await StepAsync(world, first.Id)).Status.State);
+        Assert.Equal(ErrorCode.Conflict, (await Assert.ThrowsAsync<SlipwayException>(() => world.Get<Rollouts>().StartAsync(TestWorld.Ada, first.Id, None))).Code);
+        Assert.Equal(ErrorCode.AlreadyExists, (await Assert.ThrowsAsync<SlipwayException>(() => ProposeAsync(world, Better, spec))).Code);
+        await EndpointsTests.GrantAsync(world, Better);
+        Assert.Equal((RolloutState.Paused, PauseReason.Step), (await StepAsync(world, first.Id)) is var started ? (started.Status.State, started.Status.Pause!.Value) : default);
+
+        var second = await ProposeAsync(world, Blind, spec);
+        Assert.Equal(RolloutState.Pending, (await StepAsync(world, second)).Status.State);
+        await world.Get<Rollouts>().AbortAsync(TestWorld.Ada, first.Id, "make room", None);
+        await StepAsync(world, first.Id);
+        Assert.Equal(RolloutState.Paused, (await StepAsync(world, second)).Status.State);
+        Assert.Equal(Blind, (await world.Get<Endpoints>().GetAsync("flowers", None)).Route.Candidate?.ModelVersion);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Alert_of_the_candidate_aborts_and_one_of_another_version_does_not(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await EndpointAsync(world);
+        var id = await ProposeAsync(world, Better, new() { Steps = [RolloutStep.SetWeight(10), RolloutStep.Pause()] });
+        await StepAsync(world, id);
+        await FireAsync("iris/1");
+        Assert.Equal(RolloutState.Paused, (await world.Get<Rollouts>().GetAsync(id, None)).Status.State);
+        await FireAsync(Better);
+        var rollout = await world.Get<Rollouts>().GetAsync(id, None);
+        Assert.Equal(RolloutState.Aborting, rollout.Status.State);
+        Assert.Contains("AUC fell", rollout.Status.Cause);
+
+        async Task FireAsync(string version)
+        {
+            var at = world.Clock.GetUtcNow();
+            var alert = new AlertFired("a-1", "m-1", "flowers", version, "auc", null, 0.5, 0.6, 1000, at, at, "AUC fell to 0.5");
+            await world.Database.WriteAsync(tx => world.Journal.AppendAsync(tx, Actor.System("monitor"), "alert.fired", new("alert", "a-1"), alert), None);
+            await world.SealAsync();
+            var entry = (await world.Journal.ListAsync(new JournalFilter { Kind = "alert.fired", Limit = 1 }, None)).Items[0];
+            await world.Get<RolloutReactions>().HandleAsync(entry, None);
+            await world.Get<RolloutReactions>().HandleAsync(entry, None);
+        }
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Candidate_that_cannot_be_loaded_never_gets_traffic(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await EndpointAsync(world);
+        await RegisterAsync(world, "iris", [9, 9, 9]);
+        var id = await ProposeAsync(world, "iris/5", RolloutSpec.Canary(Quick, 10, 100));
+        var rollout = await StepAsync(world, id);
+        Assert.Equal((RolloutState.Aborted, 1), (rollout.Status.State, (await world.Get<Endpoints>().GetAsync("flowers", None)).Route.Revision));
+        Assert.Contains("cannot be loaded", rollout.Status.Cause);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Racing_workers_take_each_step_once(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await EndpointAsync(world);
+        var id = await ProposeAsync(world, Better, new() { Steps = [RolloutStep.SetWeight(10), RolloutStep.SetWeight(20), RolloutStep.SetWeight(30), RolloutStep.Pause()] });
+        await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Task.Run(() => world.Get<RolloutWork>().StepAsync(id, None))));
+        var timeline = await world.Get<Rollouts>().TimelineAsync(id, None);
+        Assert.Equal([10, 20, 30], timeline.Where(row => row.Cause.Contains("% of the traffic", StringComparison.Ordinal)).Select(row => row.Percent));
+        Assert.Equal(4, (await world.Get<Endpoints>().GetAsync("flowers", None)).Route.Revision);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Bad_plans_and_missing_things_are_refused(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await EndpointAsync(world);
+        Assert.Equal(ErrorCode.InvalidArgument, (await Assert.ThrowsAsync<SlipwayException>(() => ProposeAsync(world, Better, new()))).Code);
+        Assert.Equal(ErrorCode.AlreadyExists, (await Assert.ThrowsAsync<SlipwayException>(() => ProposeAsync(world, Good, RolloutSpec.Canary(Quick, 100)))).Code);
+        Assert.Equal(ErrorCode.NotFound, (await Assert.ThrowsAsync<SlipwayException>(() => ProposeAsync(world, "iris/77", RolloutSpec.Canary(Quick, 100)))).Code);
+        Assert.Equal(ErrorCode.NotFound, (await Assert.ThrowsAsync<SlipwayException>(() => world.Get<Rollouts>().GetAsync("none", None))).Code);
+    }
+
+    private static async Task<string> ProposeAsync(TestWorld world, string candidate, RolloutSpec spec) =>
+        (await world.Get<Rollouts>().ProposeAsync(TestWorld.Ada, new ProposeRollout { Endpoint = "flowers", Candidate = candidate, Spec = spec }, None)).Id;
+}
