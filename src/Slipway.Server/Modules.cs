@@ -4,6 +4,7 @@ using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
 using Slipway.Registry;
+using Slipway.Serving;
 
 namespace Slipway.Server;
 
@@ -15,5 +16,6 @@ public static class Modules
         .AddGovernance()
         .AddData()
         .AddRegistry()
-        .AddMonitoring(new MonitoringOptions());
+        .AddMonitoring(new MonitoringOptions())
+        .AddServing();
 }

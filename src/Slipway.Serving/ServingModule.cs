@@ -1,7 +1,6 @@
 using Microsoft.Extensions.DependencyInjection;
 using Slipway.Foundation;
 using Slipway.Governance;
-using Slipway.Monitoring;
 using Slipway.Serving.Routing;
 using Slipway.Serving.Runtimes;
 

@@ -50,13 +50,13 @@ public sealed class AnalysisTests
     public void RareEvents_test_is_valid_under_equal_rates_and_sees_a_row_of_failures()
     {
         var random = new Random(7);
-        var wrong = Enumerable.Range(0, 2000).Count(_ =>
+        var wrong = Enumerable.Range(0, 2000).Count(run =>
         {
             long stable = 0, candidate = 0;
             for (var i = 1; i <= 60; i++)
             {
                 // One more failure; it falls to the candidate with its share of the traffic.
-                _ = random.NextDouble() < 0.1 ? candidate++ : stable++;
+                (stable, candidate) = random.NextDouble() < 0.1 ? (stable, candidate + 1) : (stable + 1, candidate);
                 if (Analysis.RareEventsPValue(new(9000, stable, 1), new(1000, candidate, 1)) < 0.05)
                 {
                     return true;

@@ -1,6 +1,7 @@
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
+using Slipway.Registry;
 using Slipway.Serving;
 using Slipway.Serving.Routing;
 using Slipway.Serving.Runtimes;
@@ -121,7 +122,7 @@ public sealed class EndpointsTests
         await using var world = await CreateAsync(engine);
         await EndpointAsync(world);
         // A second set of routes over the same tables is what another node, or this one after a restart, has.
-        using var models = new LoadedModels(world.Get<Registry.Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new());
+        using var models = new LoadedModels(world.Get<Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new());
         using var routes = new Routes(models, world.Get<Microsoft.Extensions.Logging.ILogger<Routes>>());
         using var follower = new RouteFollower(world.Get<Deployments>(), routes, new(), world.Clock, world.Get<Microsoft.Extensions.Logging.ILogger<RouteFollower>>());
         await follower.CatchUpAsync(None);
@@ -165,7 +166,7 @@ public sealed class EndpointsTests
     public async Task Idle_models_leave_memory_beyond_the_bound()
     {
         await using var world = await CreateAsync(Engine.Sqlite);
-        using var models = new LoadedModels(world.Get<Registry.Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new() { IdleModels = 1 });
+        using var models = new LoadedModels(world.Get<Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new() { IdleModels = 1 });
         var first = await models.PinAsync(Good, None);
         Assert.Same(first, await models.PinAsync(Good, None));
         models.Unpin(Good);

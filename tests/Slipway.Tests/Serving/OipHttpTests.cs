@@ -9,6 +9,7 @@ using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.Extensions.DependencyInjection;
 using Slipway.Foundation;
+using Slipway.Registry;
 using Slipway.Serving;
 using Slipway.Server.Oip;
 using static Slipway.Tests.Serving.ServingWorld;
@@ -27,7 +28,7 @@ public sealed class OipHttpTests : IAsyncLifetime
         _world = await CreateAsync(Engine.Sqlite);
         foreach (var model in Directory.GetFiles(ReferenceModels.Folder, "*.onnx").Select(path => Path.GetFileNameWithoutExtension(path)))
         {
-            await _world.Get<Registry.Models>().CreateAsync(TestWorld.Ada, model, null, None);
+            await _world.Get<Models>().CreateAsync(TestWorld.Ada, model, null, None);
             await RegisterAsync(_world, model, ReferenceModels.Bytes(model));
             await EndpointAsync(_world, $"{model}/1", model);
         }

@@ -36,11 +36,15 @@ internal static class TinyOnnx
         [TensorInfo("label", Int64, -1), TensorInfo("probabilities", Float, -1, 3)]);
 
     /// <summary>Ends in scikit-learn's ZipMap: a list of maps from class to probability.</summary>
-    public static byte[] ClassMap() => Model(
-        [Node("ZipMap", ["X"], ["scores"], "ai.onnx.ml", Ints("classlabels_int64s", 7, 8, 9))],
-        [],
-        [TensorInfo("X", Float, -1, 3)],
-        [Message(Field(1, "scores"), Field(2, Message(Field(4, Message(Field(1, Message(Field(5, Message(Field(1, Int64), Field(2, Message(Field(1, Message(Field(1, Float)))))))))))))]);
+    public static byte[] ClassMap()
+    {
+        var number = Message(Field(1, Message(Field(1, Float))));
+        var map = Message(Field(5, Message(Field(1, Int64), Field(2, number))));
+        var list = Message(Field(4, Message(Field(1, map))));
+        return Model(
+            [Node("ZipMap", ["X"], ["scores"], "ai.onnx.ml", Ints("classlabels_int64s", 7, 8, 9))], [], [TensorInfo("X", Float, -1, 3)],
+            [Message(Field(1, "scores"), Field(2, list))]);
+    }
 
     /// <summary>An identity over one vector with the metadata that names its features.</summary>
     public static byte[] WithFeatures(string json) => Model(
