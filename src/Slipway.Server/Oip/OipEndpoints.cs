@@ -170,13 +170,21 @@ internal static class OipEndpoints
                 var body = read.Buffer;
                 if (body.Length > MaxBody)
                 {
+                    http.BodyReader.AdvanceTo(body.End);
                     return (413, $"the body has more than {MaxBody} bytes");
                 }
 
                 if (read.IsCompleted || body.Length >= expected)
                 {
-                    Parse(body, jsonLength, endpoints, request);
-                    http.BodyReader.AdvanceTo(body.End);
+                    try
+                    {
+                        Parse(body, jsonLength, endpoints, request);
+                    }
+                    finally
+                    {
+                        http.BodyReader.AdvanceTo(body.End);
+                    }
+
                     break;
                 }
 

@@ -98,10 +98,20 @@ public sealed record ArmHealth(long Requests, long Errors, double P95Micros);
 public sealed record ArmQuality(long N, long Positives, double LogLoss, double LogLossVariance, double Auc, double AucVariance);
 
 /// <summary>Both variants in the same window. Quality is null when no labels were read.</summary>
-public sealed record AnalysisSample(ArmHealth Stable, ArmHealth Candidate, ArmQuality? StableQuality = null, ArmQuality? CandidateQuality = null);
+/// <param name="Stable">Stable's requests since the candidate was first exposed.</param>
+/// <param name="Candidate">The candidate's.</param>
+/// <param name="StableQuality">Stable's labelled predictions, or null.</param>
+/// <param name="CandidateQuality">The candidate's, or null.</param>
+/// <param name="Fresh">
+/// The candidate's requests since the step began; null outside of an analysis step. Statistics use everything since the exposure, but a step is
+/// passed only on traffic of its own, or the first step's data would wave the later ones through.
+/// </param>
+public sealed record AnalysisSample(ArmHealth Stable, ArmHealth Candidate, ArmQuality? StableQuality = null, ArmQuality? CandidateQuality = null, long? Fresh = null);
 
 /// <summary>What earlier looks established: the smallest p-value and the intersection of the intervals. Kept with the rollout.</summary>
-public sealed record AnalysisMemory(IReadOnlyDictionary<string, AnalysisLook> Looks)
+/// <param name="Looks">By metric.</param>
+/// <param name="Labels">The candidate's labelled predictions when an analysis step last passed: the next one needs new ones.</param>
+public sealed record AnalysisMemory(IReadOnlyDictionary<string, AnalysisLook> Looks, long Labels = 0)
 {
     /// <summary>Before the first look.</summary>
     public static AnalysisMemory Empty { get; } = new(new Dictionary<string, AnalysisLook>(StringComparer.Ordinal));
@@ -130,17 +140,17 @@ public static class Analysis
 
     /// <summary>Error rate and latency: the guardrails that are always on.</summary>
     public static AnalysisReport Guardrails(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory) =>
-        Join([ErrorRate(spec, sample, memory), Latency(spec, sample)], memory);
+        Join([ErrorRate(spec, sample, memory), Latency(spec, sample)], sample, memory);
 
     /// <summary>Guardrails and the quality metrics of <paramref name="spec"/>.</summary>
     public static AnalysisReport Judge(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory)
     {
         var checks = new List<AnalysisCheck> { ErrorRate(spec, sample, memory), Latency(spec, sample) };
         checks.AddRange(spec.Quality.Select(metric => QualityOf(metric, spec, sample, memory)));
-        return Join(checks, memory);
+        return Join(checks, sample, memory);
     }
 
-    private static AnalysisReport Join(IReadOnlyList<AnalysisCheck> checks, AnalysisMemory memory)
+    private static AnalysisReport Join(IReadOnlyList<AnalysisCheck> checks, AnalysisSample sample, AnalysisMemory memory)
     {
         var looks = new Dictionary<string, AnalysisLook>(memory.Looks, StringComparer.Ordinal);
         foreach (var check in checks)
@@ -155,7 +165,8 @@ public static class Analysis
             : checks.Any(check => check.Verdict == Verdict.NoData) ? Verdict.NoData
             : checks.Any(check => check.Verdict == Verdict.Inconclusive) ? Verdict.Inconclusive
             : Verdict.Pass;
-        return new(verdict, checks, new(looks));
+        var labels = verdict == Verdict.Pass && sample.CandidateQuality is { } quality ? quality.N : memory.Labels;
+        return new(verdict, checks, new(looks, labels));
     }
 
     private static AnalysisCheck ErrorRate(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory)
@@ -165,6 +176,11 @@ public static class Analysis
         if (candidate.Requests < spec.MinRequests || stable.Requests < spec.MinRequests)
         {
             return TooFew(Metric, "requests", stable.Requests, candidate.Requests, spec.MinRequests);
+        }
+
+        if (sample.Fresh < spec.MinRequests)
+        {
+            return TooFew(Metric, "requests (the candidate's of this step only)", stable.Requests, sample.Fresh.GetValueOrDefault(), spec.MinRequests);
         }
 
         var stableRate = (double)stable.Errors / stable.Requests;
@@ -239,6 +255,11 @@ public static class Analysis
             return TooFew(metric, "labelled predictions", stable.N, candidate.N, spec.MinLabels);
         }
 
+        if (candidate.N - memory.Labels < spec.MinLabels)
+        {
+            return TooFew(metric, "labelled predictions (the candidate's of this step only)", stable.N, candidate.N - memory.Labels, spec.MinLabels);
+        }
+
         var auc = metric == "auc";
         var (before, after) = auc ? (stable.Auc, candidate.Auc) : (stable.LogLoss, candidate.LogLoss);
         var harm = auc ? before - after : after - before;
@@ -275,5 +296,5 @@ public static class Analysis
     }
 
     private static AnalysisCheck TooFew(string metric, string what, long stable, long candidate, long needed) =>
-        new(metric, Verdict.NoData, null, null, null, null, null, null, stable, candidate, $"{metric}: {candidate} and {stable} {what}, {needed} needed in each variant");
+        new(metric, Verdict.NoData, null, null, null, null, null, null, stable, candidate, $"{metric}: candidate {candidate} and stable {stable} {what}, {needed} needed in each");
 }

@@ -38,6 +38,7 @@ internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gate
         }
 
         var analysis = step.Analysis ?? spec.Guardrails;
+        sample = sample with { Fresh = Arm(rollout.Endpoint, "candidate", Time.FromMicros(status.StepSince)).Requests };
         if (analysis.Quality.Count > 0)
         {
             sample = await WithQualityAsync(rollout, analysis, sample, ct);

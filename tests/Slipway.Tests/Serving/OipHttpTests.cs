@@ -8,6 +8,7 @@ using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 using Slipway.Registry;
 using Slipway.Serving;
@@ -37,6 +38,7 @@ public sealed class OipHttpTests : IAsyncLifetime
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         builder.Services.AddSingleton(_world.Get<Endpoints>());
         builder.Services.AddRouting();
+        builder.Logging.ClearProviders();
         _app = builder.Build();
         _app.UseOip(context => new(context.Request.Headers.ContainsKey("x-refuse") ? new SlipwayException(ErrorCode.PermissionDenied, "no", "you lack predict") : null));
         _app.UseRouting();

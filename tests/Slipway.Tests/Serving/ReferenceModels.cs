@@ -27,7 +27,7 @@ public static class ReferenceModels
         {
             var got = outputs.EnumerateArray().Single(output => output.GetProperty("name").GetString() == want.GetProperty("name").GetString());
             Assert.Equal(want.GetProperty("datatype").GetString(), got.GetProperty("datatype").GetString());
-            Assert.Equal(want.GetProperty("shape").ToString(), got.GetProperty("shape").ToString());
+            Assert.Equal(want.GetProperty("shape").EnumerateArray().Select(d => d.GetInt64()), got.GetProperty("shape").EnumerateArray().Select(d => d.GetInt64()));
             var (wanted, given) = (want.GetProperty("data"), got.GetProperty("data"));
             Assert.Equal(wanted.GetArrayLength(), given.GetArrayLength());
             foreach (var (a, b) in wanted.EnumerateArray().Zip(given.EnumerateArray()))

@@ -4,6 +4,7 @@ using Slipway.Monitoring;
 using Slipway.Registry;
 using Slipway.Serving;
 using Slipway.Serving.Routing;
+using Slipway.Serving.Tensors;
 using Slipway.Tests.Governance;
 using static Slipway.Tests.Serving.ServingWorld;
 
@@ -31,8 +32,11 @@ public sealed class RolloutsTests
         }
 
         Assert.InRange(sticky.Values.Count(variant => variant == "candidate"), 30, 95);
+        world.Clock.Advance(TimeSpan.FromSeconds(2));
         rollout = await StepAsync(world, id);
         Assert.Equal((RolloutState.Progressing, 50.0), (rollout.Status.State, rollout.Status.Percent));
+        // Without traffic of its own the second step is not passed on the first one's.
+        Assert.Equal(rollout.Rev, (await StepAsync(world, id)).Rev);
         foreach (var (key, variant) in sticky.Where(pair => pair.Value == "candidate"))
         {
             Assert.Equal(variant, (await AskAsync(world, key)).Variant);
@@ -98,12 +102,12 @@ public sealed class RolloutsTests
         var labels = new List<Label>();
         for (var i = 0; i < 600; i++)
         {
-            using var request = OnnxRuntimeTests.Flowers(1, i % 40);
+            using var request = Flower(i % 8);
             (request.Endpoint, request.Id, request.EntityKey) = ("flowers", $"p-{i}", $"p-{i}");
             var outcome = await world.Get<Endpoints>().InferAsync(request, None);
             Assert.True(outcome.Ok);
             // What is true follows from what the good model knows, whoever answered.
-            using var known = OnnxRuntimeTests.Flowers(1, i % 40);
+            using var known = Flower(i % 8);
             (known.Endpoint, known.Version) = ("flowers", "1");
             await world.Get<Endpoints>().InferAsync(known, None);
             labels.Add(new($"p-{i}", random.NextDouble() < known.Outputs[1].As<float>()[2] ? 1 : 0, world.Clock.GetUtcNow()));
@@ -247,6 +251,14 @@ public sealed class RolloutsTests
         Assert.Equal(ErrorCode.AlreadyExists, (await Assert.ThrowsAsync<SlipwayException>(() => ProposeAsync(world, Good, RolloutSpec.Canary(Quick, 100)))).Code);
         Assert.Equal(ErrorCode.NotFound, (await Assert.ThrowsAsync<SlipwayException>(() => ProposeAsync(world, "iris/77", RolloutSpec.Canary(Quick, 100)))).Code);
         Assert.Equal(ErrorCode.NotFound, (await Assert.ThrowsAsync<SlipwayException>(() => world.Get<Rollouts>().GetAsync("none", None))).Code);
+    }
+
+    private static InferRequest Flower(int row)
+    {
+        var request = OnnxRuntimeTests.Flowers(1);
+        var data = ReferenceModels.Case("iris_logreg").GetProperty("request").GetProperty("inputs")[0].GetProperty("data");
+        request.Inputs[0].Set(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(Enumerable.Range(row * 4, 4).Select(i => data[i].GetSingle()).ToArray()));
+        return request;
     }
 
     private static async Task<string> ProposeAsync(TestWorld world, string candidate, RolloutSpec spec) =>
