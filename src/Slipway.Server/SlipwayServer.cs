@@ -10,6 +10,7 @@ using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Scale;
+using Slipway.Server.Oip;
 
 namespace Slipway.Server;
 
@@ -141,11 +142,14 @@ public sealed class SlipwayServer : IAsyncDisposable
             headers["Referrer-Policy"] = "same-origin";
             return next(context);
         });
+        // Inference goes straight from the socket to the model, before routing.
+        app.UseOip(context => auth.RefuseAsync(context, Permissions.Predict));
         app.UseRouting();
         app.Use(next => context => auth.InvokeAsync(context, next));
         app.UseAntiforgery();
 
         app.MapHealth();
         app.MapSignIn();
+        app.MapOip(route => route.RequirePermission(Permissions.Predict), route => route.OpenToAll());
     }
 }
