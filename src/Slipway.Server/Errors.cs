@@ -15,6 +15,10 @@ namespace Slipway.Server;
 /// <param name="Exit">The exit code of the command line.</param>
 public sealed record ErrorRow(int Status, string Mlflow, int MlflowStatus, int Exit);
 
+/// <summary>Route metadata of a protocol that has its own error body.</summary>
+/// <param name="WriteAsync">Writes status and body; the response has not started.</param>
+public sealed record ErrorEnvelope(Func<HttpContext, SlipwayException, Task> WriteAsync);
+
 /// <summary>The one table from refusals to protocols, and the problem documents of /api/v1.</summary>
 public static partial class Errors
 {
@@ -38,13 +42,20 @@ public static partial class Errors
         _ => throw new UnreachableException($"{code} has no row"),
     };
 
-    /// <summary>Answers a refusal as an RFC 9457 problem document.</summary>
+    /// <summary>Answers a refusal in the route's own form, or as an RFC 9457 problem document.</summary>
     public static async Task WriteAsync(HttpContext context, SlipwayException e)
     {
         if (context.Response.HasStarted)
         {
             // The status is gone; ending the connection is the only honest signal left.
             context.Abort();
+            return;
+        }
+
+        if (context.GetEndpoint()?.Metadata.GetMetadata<ErrorEnvelope>() is { } envelope)
+        {
+            context.Response.Clear();
+            await envelope.WriteAsync(context, e);
             return;
         }
 

@@ -10,6 +10,7 @@ using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Scale;
+using Slipway.Server.Mlflow;
 using Slipway.Server.Oip;
 
 namespace Slipway.Server;
@@ -151,5 +152,6 @@ public sealed class SlipwayServer : IAsyncDisposable
         app.MapHealth();
         app.MapSignIn();
         app.MapOip(route => route.RequirePermission(Permissions.Predict), route => route.OpenToAll());
+        app.MapMlflow();
     }
 }

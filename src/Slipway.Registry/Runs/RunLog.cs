@@ -9,7 +9,11 @@ internal static class RunLog
     public const string NameTag = "mlflow.runName";
 
     /// <summary>Checks a batch as a whole, before anything is written.</summary>
-    public static (IReadOnlyList<Param> Params, IReadOnlyList<Tag> Tags) Check(IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags)
+    /// <param name="metrics">Points.</param>
+    /// <param name="parameters">Parameters.</param>
+    /// <param name="tags">Tags.</param>
+    /// <param name="single">The caller sent one thing by itself: a message names <c>key</c>, not <c>metrics[0].key</c>.</param>
+    public static (IReadOnlyList<Param> Params, IReadOnlyList<Tag> Tags) Check(IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags, bool single = false)
     {
         CheckCount(metrics.Count, Limits.MetricsInBatch, "metrics");
         CheckCount(parameters.Count, Limits.ParamsInBatch, "params");
@@ -17,17 +21,17 @@ internal static class RunLog
         CheckCount(metrics.Count + parameters.Count + tags.Count, Limits.AllInBatch, "metrics, params, and tags");
         for (var i = 0; i < metrics.Count; i++)
         {
-            CheckPoint(metrics[i], $"metrics[{i}]");
+            CheckPoint(metrics[i], At("metrics", i));
         }
 
         for (var i = 0; i < parameters.Count; i++)
         {
-            Limits.CheckKey(parameters[i].Key, $"params[{i}].key");
+            Limits.CheckKey(parameters[i].Key, At("params", i) + "key");
         }
 
         for (var i = 0; i < tags.Count; i++)
         {
-            Limits.CheckKey(tags[i].Key, $"tags[{i}].key");
+            Limits.CheckKey(tags[i].Key, At("tags", i) + "key");
         }
 
         var duplicates = parameters.GroupBy(p => p.Key, StringComparer.Ordinal).Where(g => g.Count() > 1).Select(g => $"'{g.Key}'").ToList();
@@ -38,16 +42,18 @@ internal static class RunLog
 
         // Of a repeated tag the last value counts. Key order gives two writers the same order of locks.
         return (
-            parameters.Select((p, i) => new Param(p.Key, Limits.Param(p.Value, $"params[{i}].value"))).OrderBy(p => p.Key, StringComparer.Ordinal).ToList(),
-            tags.GroupBy(t => t.Key, StringComparer.Ordinal).Select(g => new Tag(g.Key, Limits.RunTag(g.Last().Value, "tags.value"))).OrderBy(t => t.Key, StringComparer.Ordinal).ToList());
+            parameters.Select((p, i) => new Param(p.Key, Limits.Param(p.Value, At("params", i) + "value"))).OrderBy(p => p.Key, StringComparer.Ordinal).ToList(),
+            tags.GroupBy(t => t.Key, StringComparer.Ordinal).Select(g => new Tag(g.Key, Limits.RunTag(g.Last().Value, single ? "value" : "tags.value"))).OrderBy(t => t.Key, StringComparer.Ordinal).ToList());
+
+        string At(string list, int index) => single ? "" : $"{list}[{index}].";
     }
 
-    public static void CheckPoint(MetricPoint point, string path)
+    private static void CheckPoint(MetricPoint point, string path)
     {
-        Limits.CheckKey(point.Key, path.Length == 0 ? "key" : $"{path}.key");
+        Limits.CheckKey(point.Key, $"{path}key");
         if (point.TimestampMs < 0)
         {
-            throw SlipwayException.Invalid($"Invalid value {point.TimestampMs} for parameter '{(path.Length == 0 ? "" : path + ".")}timestamp' supplied: Timestamp must be a non-negative long");
+            throw SlipwayException.Invalid($"Invalid value {point.TimestampMs} for parameter '{path}timestamp' supplied: Timestamp must be a non-negative long");
         }
     }
 

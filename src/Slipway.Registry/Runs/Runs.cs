@@ -72,10 +72,22 @@ public sealed class Runs(Database database, Journal journal, Artifacts artifacts
 
     /// <summary>Writes a batch, all or nothing. Sent twice it changes nothing the second time.</summary>
     /// <exception cref="SlipwayException">NotFound; InvalidArgument if the run is deleted, a parameter would change, or a limit is broken.</exception>
-    public Task LogBatchAsync(Actor actor, string runId, IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags, CancellationToken ct)
+    public Task LogBatchAsync(Actor actor, string runId, IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags, CancellationToken ct) =>
+        LogAsync(actor, runId, metrics, parameters, tags, single: false, ct);
+
+    /// <summary>Appends one point of a metric; an identical one is kept once.</summary>
+    public Task LogMetricAsync(Actor actor, string runId, MetricPoint point, CancellationToken ct) => LogAsync(actor, runId, [point], [], [], single: true, ct);
+
+    /// <summary>Writes one parameter; the same value again is no error, another value is.</summary>
+    public Task LogParamAsync(Actor actor, string runId, Param parameter, CancellationToken ct) => LogAsync(actor, runId, [], [parameter], [], single: true, ct);
+
+    /// <summary>Sets one tag; <c>mlflow.runName</c> renames the run.</summary>
+    public Task SetTagAsync(Actor actor, string runId, Tag tag, CancellationToken ct) => LogAsync(actor, runId, [], [], [tag], single: true, ct);
+
+    private Task LogAsync(Actor actor, string runId, IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags, bool single, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(actor);
-        var (checkedParams, checkedTags) = RunLog.Check(metrics, parameters, tags);
+        var (checkedParams, checkedTags) = RunLog.Check(metrics, parameters, tags, single);
         return database.WriteAsync(
             async tx =>
             {

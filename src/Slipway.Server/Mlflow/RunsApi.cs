@@ -120,14 +120,14 @@ internal sealed class RunsApi(Runs runs)
     {
         RefuseModel(call.Input);
         var point = Metric(call.Input);
-        await runs.LogBatchAsync(call.Actor, RunId(call.Input), [point], [], [], call.Ct);
+        await runs.LogMetricAsync(call.Actor, RunId(call.Input), point, call.Ct);
         await call.SendEmptyAsync();
     }
 
     private async Task LogParameterAsync(MlflowCall call)
     {
         var parameter = new Param(call.Input.Required("key"), call.Input.Text("value") ?? "");
-        await runs.LogBatchAsync(call.Actor, RunId(call.Input), [], [parameter], [], call.Ct);
+        await runs.LogParamAsync(call.Actor, RunId(call.Input), parameter, call.Ct);
         await call.SendEmptyAsync();
     }
 
@@ -152,7 +152,7 @@ internal sealed class RunsApi(Runs runs)
     private async Task SetTagAsync(MlflowCall call)
     {
         var tag = new Tag(call.Input.Required("key"), call.Input.Text("value") ?? "");
-        await runs.LogBatchAsync(call.Actor, RunId(call.Input), [], [], [tag], call.Ct);
+        await runs.SetTagAsync(call.Actor, RunId(call.Input), tag, call.Ct);
         await call.SendEmptyAsync();
     }
 

@@ -66,7 +66,7 @@ public sealed class TrackingTests(MlflowServer server) : IClassFixture<MlflowSer
                  "data":{"metrics":[{"key":"inf","value":"-Infinity","timestamp":1,"step":0},{"key":"m","value":"NaN","timestamp":2,"step":1}],
                     "params":[{"key":"p","value":"1"}],
                     "tags":[{"key":"mlflow.runName","value":"r"},{"key":"mlflow.user","value":"u"},{"key":"t","value":"b"}]},
-                 "inputs":{},"outputs":{}}
+                 "inputs":{ },"outputs":{ } }
                 """)!.ToJsonString(),
             run.ToJsonString());
         var history = await server.OkAsync("GET", $"metrics/get-history?run_id={id}&metric_key=m");
@@ -133,7 +133,7 @@ public sealed class TrackingTests(MlflowServer server) : IClassFixture<MlflowSer
         Assert.Contains(run["data"]!["tags"]!.AsArray(), t => (string?)t!["key"] == "double");
         await server.RefusedAsync(400, "INVALID_PARAMETER_VALUE", "POST", "runs/update", $$"""{"run_id":"{{id}}","status":"DONE"}""");
         await server.OkAsync("POST", "runs/update", $$"""{"run_id":"{{id}}","status":4}""");
-        await server.OkAsync("POST", "runs/log-model", $$"""{"run_id":"{{id}}","model_json":"{\"artifact_path\":\"m\",\"flavors\":{},\"utc_time_created\":\"x\",\"run_id\":\"{{id}}\"}"}""");
+        await server.OkAsync("POST", "runs/log-model", $$"""{"run_id":"{{id}}","model_json":"{\"artifact_path\":\"m\",\"flavors\":{ },\"utc_time_created\":\"x\",\"run_id\":\"{{id}}\"}"}""");
         await server.RefusedAsync(400, "INVALID_PARAMETER_VALUE", "POST", "runs/log-model", $$"""{"run_id":"{{id}}","model_json":"{}"}""");
         await server.RefusedAsync(404, "RESOURCE_DOES_NOT_EXIST", "POST", "runs/delete-tag", $$"""{"run_id":"{{id}}","key":"none"}""");
         await server.OkAsync("POST", "runs/delete", $$"""{"run_id":"{{id}}"}""");
@@ -177,15 +177,15 @@ public sealed class TrackingTests(MlflowServer server) : IClassFixture<MlflowSer
     {
         var id = await server.NewRunAsync();
         await server.OkAsync("POST", "runs/log-inputs", $$"""
-            {"run_id":"{{id}}","datasets":[{"tags":[{"key":"mlflow.data.context","value":"training"}],"dataset":{"name":"d","digest":"1","source_type":"local","source":"{}","schema":"s"}}]}
+            {"run_id":"{{id}}","datasets":[{"tags":[{"key":"mlflow.data.context","value":"training"}],"dataset":{"name":"d","digest":"1","source_type":"local","source":"src","schema":"s"} } ]}
             """);
         var run = (await server.OkAsync("GET", $"runs/get?run_id={id}"))["run"]!;
         Assert.Equal(
-            """{"dataset_inputs":[{"tags":[{"key":"mlflow.data.context","value":"training"}],"dataset":{"name":"d","digest":"1","source_type":"local","source":"{}","schema":"s"}}]}""",
+            """{"dataset_inputs":[{"tags":[{"key":"mlflow.data.context","value":"training"}],"dataset":{"name":"d","digest":"1","source_type":"local","source":"src","schema":"s"}}]}""",
             run["inputs"]!.ToJsonString());
         var summaries = await server.OkAsync("POST", "experiments/search-datasets", """{"experiment_ids":["0"]}""");
         Assert.Equal("training", (string?)summaries["dataset_summaries"]![0]!["context"]);
-        await server.RefusedAsync(400, "INVALID_PARAMETER_VALUE", "POST", "runs/log-inputs", $$"""{"run_id":"{{id}}","datasets":[{"dataset":{"name":"d"}}]}""");
+        await server.RefusedAsync(400, "INVALID_PARAMETER_VALUE", "POST", "runs/log-inputs", $$"""{"run_id":"{{id}}","datasets":[{"dataset":{"name":"d"} } ]}""");
     }
 
     [Fact]
