@@ -25,6 +25,7 @@ public static class WebModule
         });
         services.AddScoped<CurrentActor>();
         services.AddScoped<Live>();
+        services.AddScoped<Pages.Overview>();
         return services;
     }
 }

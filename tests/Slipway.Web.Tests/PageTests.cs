@@ -84,7 +84,8 @@ public sealed class PageTests
         page.Find("textarea").Input("compared both on the same rows");
         page.FindAll("button").Single(b => b.TextContent == "Approve").Click();
 
-        await page.WaitForStateAsync(() => page.Markup.Contains("compared both on the same rows", StringComparison.Ordinal) && page.Markup.Contains("granted", StringComparison.Ordinal));
+        page.WaitForAssertion(() => Assert.Contains(page.FindAll(".panel-end .chip"), c => c.TextContent.Trim() == "granted"), TimeSpan.FromSeconds(10));
+        Assert.Contains("compared both on the same rows", page.Find(".timeline").TextContent, StringComparison.Ordinal);
         Assert.Equal(GateRequest.Granted, (await world.Services.GetRequiredService<Gates>().GetAsync(request.Id, CancellationToken.None)).State);
     }
 

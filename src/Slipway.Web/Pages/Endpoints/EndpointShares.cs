@@ -1,0 +1,21 @@
+using Slipway.Monitoring;
+using Slipway.Serving;
+using Slipway.Web.Charts;
+
+namespace Slipway.Web.Pages;
+
+/// <summary>An endpoint's traffic as shares of a bar.</summary>
+internal static class EndpointShares
+{
+    /// <summary>What the route table asks for.</summary>
+    public static IReadOnlyList<WeightsBar.Share> Wanted(Endpoint endpoint) =>
+        [.. endpoint.Route.Variants.Select((v, i) => new WeightsBar.Share(v.ModelVersion, v.Percent / 100, v.Name, i))];
+
+    /// <summary>What the requests since <paramref name="since"/> got on this node.</summary>
+    public static IReadOnlyList<WeightsBar.Share> Actual(Endpoint endpoint, Health health, DateTimeOffset since)
+    {
+        var counts = endpoint.Route.Variants.Select(v => health.Of(endpoint.Name, v.Name, since).Requests).ToList();
+        var all = counts.Sum();
+        return [.. endpoint.Route.Variants.Select((v, i) => new WeightsBar.Share(v.ModelVersion, all == 0 ? 0 : (double)counts[i] / all, v.Name, i))];
+    }
+}
