@@ -15,9 +15,9 @@ internal sealed class AlertState(Journal journal, TimeProvider clock)
 
     /// <summary>Applies the newest points of one window.</summary>
     /// <returns>Ids of the notifications that wait to be delivered.</returns>
-    public async Task<IReadOnlyList<string>> ApplyAsync(Tx tx, MonitorRow monitor, MonitorReference reference, Thresholds thresholds, IReadOnlyList<MonitorPoint> changed, IReadOnlyList<MonitorPoint> window)
+    public async Task<IReadOnlyList<string>> ApplyAsync(Tx tx, Watched monitor, MonitorReference reference, Thresholds thresholds, IReadOnlyList<MonitorPoint> changed, IReadOnlyList<MonitorPoint> window)
     {
-        Dictionary<(string Metric, string Column), AlertRule> rules = await LoadAsync(tx, monitor.Id);
+        Dictionary<(string Metric, string Column), AlertRule> rules = await LoadAsync(tx, monitor.MonitorId);
         foreach (MonitorPoint point in changed)
         {
             if (point.Metric == "rows" || AlertRule.Observe(point) is not { } observation)
@@ -28,7 +28,7 @@ internal sealed class AlertState(Journal journal, TimeProvider clock)
             (string Metric, string Column) key = (point.Metric, point.Column ?? "");
             AlertRule before = rules.GetValueOrDefault(key, AlertRule.New), after = before.Next(observation, thresholds);
             rules[key] = after;
-            await SaveAsync(tx, monitor.Id, key, after);
+            await SaveAsync(tx, monitor.MonitorId, key, after);
         }
 
         var notifications = new List<string>();
@@ -53,7 +53,7 @@ internal sealed class AlertState(Journal journal, TimeProvider clock)
     }
 
     private async Task<IReadOnlyList<string>> MoveAsync(
-        Tx tx, MonitorRow monitor, string family, Dictionary<(string Metric, string Column), AlertRule> rules, MonitorReference reference, Thresholds thresholds, IReadOnlyList<MonitorPoint> changed, IReadOnlyList<MonitorPoint> window)
+        Tx tx, Watched monitor, string family, Dictionary<(string Metric, string Column), AlertRule> rules, MonitorReference reference, Thresholds thresholds, IReadOnlyList<MonitorPoint> changed, IReadOnlyList<MonitorPoint> window)
     {
         if (!changed.Any(p => Families.Of(p.Metric) == family && p.State is PointState.Ok or PointState.Alert))
         {
@@ -65,7 +65,7 @@ internal sealed class AlertState(Journal journal, TimeProvider clock)
             return [];
         }
 
-        Alert? open = (await tx.FindAsync<AlertRow>($"SELECT {AlertRow.Columns} FROM monitoring_alerts WHERE monitor = @Id AND family = @family AND state = 'firing'", new { monitor.Id, family }))?.Read();
+        Alert? open = (await tx.FindAsync<AlertRow>($"SELECT {AlertRow.Columns} FROM monitoring_alerts WHERE monitor = @MonitorId AND family = @family AND state = 'firing'", new { monitor.MonitorId, family }))?.Read();
         AlertMember[] members = Members(family, rules, open, window);
         if (members.Length == 0)
         {
@@ -79,12 +79,12 @@ internal sealed class AlertState(Journal journal, TimeProvider clock)
         DateTimeOffset now = clock.GetUtcNow();
         string severity = members.MaxBy(m => DriftLevel.Rank(m.Level))!.Level;
         var alert = new Alert(
-            open?.Id ?? Ids.New(), monitor.Id, monitor.Endpoint, monitor.ModelVersion, family, "firing", severity, top.Metric, top.Column, top.Value, top.Threshold, top.N,
+            open?.Id ?? Ids.New(), monitor.MonitorId, monitor.Endpoint, monitor.ModelVersion, family, "firing", severity, top.Metric, top.Column, top.Value, top.Threshold, top.N,
             start, end, sentence, members, open?.FiredAt ?? now, now, null, open?.AcknowledgedBy, open?.AcknowledgedAt);
         if (open is null)
         {
             await AlertRow.InsertAsync(tx, alert);
-            var body = new AlertFired(alert.Id, monitor.Id, monitor.Endpoint, monitor.ModelVersion, top.Metric, top.Column, top.Value, top.Threshold, top.N, start, end, sentence);
+            var body = new AlertFired(alert.Id, monitor.MonitorId, monitor.Endpoint, monitor.ModelVersion, top.Metric, top.Column, top.Value, top.Threshold, top.N, start, end, sentence);
             await journal.AppendAsync(tx, Self, "alert.fired", alert.Subject, body, Links(alert));
             await TimelineAsync(tx, alert.Id, "evaluated", $"window {AlertText.Span(start, end)} judged: {members.Length} of {rules.Count(r => Families.Of(r.Key.Metric) == family)} rules of family {family} fire");
             await TimelineAsync(tx, alert.Id, "fired", sentence);
@@ -100,16 +100,16 @@ internal sealed class AlertState(Journal journal, TimeProvider clock)
         }
 
         string[] names = members.Select(m => m.Column is null ? m.Metric : $"{m.Metric}:{m.Column}").ToArray();
-        await journal.AppendAsync(tx, Self, "alert.updated", alert.Subject, new AlertUpdated(alert.Id, monitor.Id, monitor.Endpoint, monitor.ModelVersion, severity, names, start, end, sentence), Links(alert));
+        await journal.AppendAsync(tx, Self, "alert.updated", alert.Subject, new AlertUpdated(alert.Id, monitor.MonitorId, monitor.Endpoint, monitor.ModelVersion, severity, names, start, end, sentence), Links(alert));
         await TimelineAsync(tx, alert.Id, "updated", sentence);
         return await NotifyAsync(tx, alert, "alert.updated");
     }
 
     /// <summary>Labels come after the drift: the sentence of a firing drift alert gets the realized AUC of its window once there is one.</summary>
-    private async Task AddAucAsync(Tx tx, MonitorRow monitor, MonitorReference reference, Thresholds thresholds, IReadOnlyList<MonitorPoint> window)
+    private async Task AddAucAsync(Tx tx, Watched monitor, MonitorReference reference, Thresholds thresholds, IReadOnlyList<MonitorPoint> window)
     {
         Alert? open = (await tx.FindAsync<AlertRow>(
-            $"SELECT {AlertRow.Columns} FROM monitoring_alerts WHERE monitor = @Id AND family = 'drift' AND state = 'firing' AND start_us = @start", new { monitor.Id, start = Time.ToMicros(window[0].WindowStart) }))?.Read();
+            $"SELECT {AlertRow.Columns} FROM monitoring_alerts WHERE monitor = @MonitorId AND family = 'drift' AND state = 'firing' AND start_us = @start", new { monitor.MonitorId, start = Time.ToMicros(window[0].WindowStart) }))?.Read();
         if (open is null || AlertText.Of(Families.Drift, open.Members, window, reference, thresholds) is var sentence && sentence == open.Sentence)
         {
             return;

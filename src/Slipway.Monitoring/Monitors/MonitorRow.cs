@@ -36,6 +36,8 @@ internal sealed class MonitorRow
 
     public string? LastError { get; set; }
 
+    public Watched Watched => new(Id, Endpoint, ModelVersion);
+
     public MonitorConfig ReadConfig() => JsonSerializer.Deserialize<MonitorConfig>(Config, CanonicalJson.Options)
         ?? throw new SlipwayException(ErrorCode.DataLoss, $"monitor \"{Id}\" cannot be read", "its configuration is null");
 

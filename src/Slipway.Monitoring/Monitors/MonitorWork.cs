@@ -135,7 +135,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
                 await tx.ExecuteAsync(
                     "UPDATE monitoring_monitors SET next_us = @next, watermark_us = @watermark WHERE id = @Id",
                     new { next = Time.ToMicros(start + config.Window.Length), watermark = Time.ToMicros(watermark), monitor.Id });
-                return await alerts.ApplyAsync(tx, monitor, reference, config.Thresholds, points, points);
+                return await alerts.ApplyAsync(tx, monitor.Watched, reference, config.Thresholds, points, points);
             },
             ct);
         await WakeAsync(notifications);
@@ -210,7 +210,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
                 }
 
                 MonitorPoint[] window = [.. latest.Select(p => p.Read()).Where(p => points.All(q => q.Metric != p.Metric)), .. points];
-                return await alerts.ApplyAsync(tx, monitor, reference, config.Thresholds, points, window);
+                return await alerts.ApplyAsync(tx, monitor.Watched, reference, config.Thresholds, points, window);
             },
             ct);
         await WakeAsync(notifications);

@@ -143,21 +143,28 @@ internal sealed partial class PredictionLog : IAsyncDisposable
             buffer.Close();
         }
 
-        await WriteAsync(sync: true, roll: false, CancellationToken.None);
-        foreach (PredictionBuffer buffer in buffers)
+        try
         {
-            buffer.Dispose();
+            await WriteAsync(sync: true, roll: false, CancellationToken.None);
         }
-
-        foreach (PredictionSegment segment in live)
+        finally
         {
-            segment.Dispose();
-        }
+            // What could not be written is still in the buffer files, and the next start replays it.
+            foreach (PredictionBuffer buffer in buffers)
+            {
+                buffer.Dispose();
+            }
 
-        await folderLock.DisposeAsync();
-        stop.Dispose();
-        writing.Dispose();
-        halfFull.Dispose();
+            foreach (PredictionSegment segment in live)
+            {
+                segment.Dispose();
+            }
+
+            await folderLock.DisposeAsync();
+            stop.Dispose();
+            writing.Dispose();
+            halfFull.Dispose();
+        }
     }
 
     private static FileStream Lock(string directory)
@@ -236,7 +243,7 @@ internal sealed partial class PredictionLog : IAsyncDisposable
             {
                 return;
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            catch (Exception e)
             {
                 // The buffers keep what could not be written and refuse (and count) what no longer fits.
                 Log.WriteFailed(logger, e, directory);

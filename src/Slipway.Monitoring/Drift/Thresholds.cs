@@ -1,0 +1,97 @@
+namespace Slipway.Monitoring;
+
+/// <summary>The states of a monitor point. Only <see cref="Ok"/> and <see cref="Alert"/> carry a number that was judged.</summary>
+public static class PointState
+{
+    /// <summary>Measured and inside its limits.</summary>
+    public const string Ok = "ok";
+
+    /// <summary>Measured and outside its limits.</summary>
+    public const string Alert = "alert";
+
+    /// <summary>Too few rows, labels or classes to judge.</summary>
+    public const string Insufficient = "insufficient";
+
+    /// <summary>The window holds no rows.</summary>
+    public const string NoData = "no_data";
+
+    /// <summary>The metric is not defined on this data.</summary>
+    public const string Undefined = "undefined";
+
+    /// <summary>The evaluation failed.</summary>
+    public const string Error = "error";
+}
+
+/// <summary>How large a drift is, in rising order.</summary>
+public static class DriftLevel
+{
+    /// <summary>Not both significant and material.</summary>
+    public const string None = "none";
+
+    /// <summary>Material index of at least <see cref="Thresholds.Warn"/>.</summary>
+    public const string Warn = "warn";
+
+    /// <summary>Material index of at least <see cref="Thresholds.Major"/>.</summary>
+    public const string Major = "major";
+
+    /// <summary>Material index of at least <see cref="Thresholds.Severe"/>.</summary>
+    public const string Severe = "severe";
+
+    /// <summary>0 for none up to 3 for severe; -1 for anything else.</summary>
+    public static int Rank(string? level) => level switch { None => 0, Warn => 1, Major => 2, Severe => 3, _ => -1 };
+}
+
+/// <summary>Fires when <paramref name="K"/> of the last <paramref name="N"/> judged windows breach (1 &lt;= K &lt;= N &lt;= 32).</summary>
+public sealed record AlertFor(int K = 1, int N = 1);
+
+/// <summary>When a point alerts. Defaults are those of the drift decision described at the monitor guide.</summary>
+public sealed record Thresholds
+{
+    /// <summary>Material index of a warning.</summary>
+    public double Warn { get; init; } = 0.02;
+
+    /// <summary>Material index of a major drift.</summary>
+    public double Major { get; init; } = 0.1;
+
+    /// <summary>Material index of a severe drift.</summary>
+    public double Severe { get; init; } = 0.25;
+
+    /// <summary>The level at which a column's point alerts.</summary>
+    public string AlertFrom { get; init; } = DriftLevel.Warn;
+
+    /// <summary>False discovery rate over all columns of one window.</summary>
+    public double DiscoveryRate { get; init; } = 0.05;
+
+    /// <summary>Significance level when only one column is tested.</summary>
+    public double SingleAlpha { get; init; } = 0.001;
+
+    /// <summary>The least loss of ROC-AUC that matters; a loss must also exceed three combined standard errors.</summary>
+    public double AucDrop { get; init; } = 0.02;
+
+    /// <summary>The least rise of log loss that alerts, in nats; null (default) shows log loss without judging it, since it moves with the base rate.</summary>
+    public double? LogLossRise { get; init; }
+
+    /// <summary>The least change of a column's missing rate that matters; it must also exceed three standard errors.</summary>
+    public double MissingChange { get; init; } = 0.01;
+
+    /// <summary>The least share of a window's predictions with a label before performance is judged.</summary>
+    public double LeastCoverage { get; init; } = 0.5;
+
+    /// <summary>The least labelled rows of a window.</summary>
+    public int LeastLabelled { get; init; } = 30;
+
+    /// <summary>The least labelled rows of each class.</summary>
+    public int LeastPerClass { get; init; } = 10;
+
+    /// <summary>How many windows must breach before drift at level `warn` fires.</summary>
+    public AlertFor ForWarn { get; init; } = new(2, 3);
+
+    /// <summary>How many windows must breach before major or severe drift, missing values or lost performance fire.</summary>
+    public AlertFor ForMajor { get; init; } = new(1, 1);
+
+    /// <summary>How many windows in a row must be clear before a firing rule resolves.</summary>
+    public int ResolveAfter { get; init; } = 1;
+
+    /// <summary>A firing drift rule is clear when its index is not significant or its material part is below this share of the level that fires; between that and the level it goes on firing.</summary>
+    public double ClearBelow { get; init; } = 0.8;
+}

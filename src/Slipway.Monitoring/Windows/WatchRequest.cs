@@ -1,0 +1,53 @@
+using Slipway.Foundation;
+
+namespace Slipway.Monitoring;
+
+/// <summary>The frozen reference as raw columns: what the model was validated on, not what it was trained on.</summary>
+public sealed record ReferenceTable
+{
+    /// <summary>One array a feature in the order of the feature names; NaN is a missing value. All have the same length.</summary>
+    public required IReadOnlyList<float[]> Columns { get; init; }
+
+    /// <summary>The model's score of each row; null watches no score drift and no performance.</summary>
+    public float[]? Scores { get; init; }
+
+    /// <summary>The outcome of each row; null watches no performance.</summary>
+    public bool[]? Labels { get; init; }
+
+    /// <summary>Where the rows come from, such as a dataset version or a run; kept with the reference and linked in the journal.</summary>
+    public IReadOnlyList<Subject> Sources { get; init; } = [];
+}
+
+/// <summary>What to watch: one model version on one endpoint against a frozen reference.</summary>
+public sealed record WatchRequest
+{
+    /// <summary>The endpoint whose predictions are watched.</summary>
+    public required string Endpoint { get; init; }
+
+    /// <summary>The version in the form `flights/2`.</summary>
+    public required string ModelVersion { get; init; }
+
+    /// <summary>Names of the features in the order of <see cref="PredictionRecord.Features"/>.</summary>
+    public required IReadOnlyList<string> FeatureNames { get; init; }
+
+    /// <summary>The features to watch; null watches all.</summary>
+    public IReadOnlyList<string>? Watched { get; init; }
+
+    /// <summary>Features whose numbers are codes of categories.</summary>
+    public IReadOnlyList<string> Categorical { get; init; } = [];
+
+    /// <summary>The rows that windows are compared with.</summary>
+    public required ReferenceTable Reference { get; init; }
+
+    /// <summary>How event time is cut.</summary>
+    public WindowRule Window { get; init; } = WindowRule.Week();
+
+    /// <summary>When points alert and alerts fire.</summary>
+    public Thresholds Thresholds { get; init; } = new();
+
+    /// <summary>Which output is the score; -1 is the last one.</summary>
+    public int ScoreOutput { get; init; } = -1;
+
+    /// <summary>A label at or above this value is a true outcome.</summary>
+    public double PositiveFrom { get; init; } = 0.5;
+}
