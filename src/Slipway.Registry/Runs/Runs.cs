@@ -1,10 +1,11 @@
 using System.Globalization;
+using Slipway.Data;
 
 namespace Slipway.Registry;
 
 /// <summary>Runs and everything that they log: metrics, parameters, tags, dataset inputs, artifacts.</summary>
 /// <remarks>Metric points, parameters and run tags are written without a journal entry: they are bulk, and their run is journalled.</remarks>
-public sealed class Runs(Database database, Journal journal, Artifacts artifacts, TimeProvider clock)
+public sealed class Runs(Database database, Journal journal, Datasets datasets, Artifacts artifacts, TimeProvider clock)
 {
     /// <summary>Starts a run in state RUNNING.</summary>
     /// <exception cref="SlipwayException">NotFound if the experiment is missing, InvalidArgument if it is deleted or a text breaks a limit.</exception>
@@ -119,7 +120,7 @@ public sealed class Runs(Database database, Journal journal, Artifacts artifacts
     /// <summary>Links one dataset to a run; see <see cref="LogInputsAsync"/>.</summary>
     public Task LogInputAsync(Actor actor, string runId, DatasetInput input, CancellationToken ct) => LogInputsAsync(actor, runId, [input], ct);
 
-    /// <summary>Links datasets to a run. The journal entry links the versions of this server's datasets.</summary>
+    /// <summary>Links datasets to a run. A version of this server's datasets is linked in the journal and pinned, so that it is never collected.</summary>
     /// <exception cref="SlipwayException">NotFound if the run or a named dataset version is missing.</exception>
     public async Task LogInputsAsync(Actor actor, string runId, IReadOnlyList<DatasetInput> inputs, CancellationToken ct)
     {
@@ -128,13 +129,26 @@ public sealed class Runs(Database database, Journal journal, Artifacts artifacts
             Limits.CheckDataset(inputs[i], i);
         }
 
-        var versions = inputs.Where(i => i.SourceType == DatasetInput.SlipwaySource).Select(VersionOf).ToList();
+        // Pinned before it is linked: a pin too many is harmless, a linked version without one could be collected.
+        var resolved = inputs.ToList();
+        var versions = new List<Subject>();
+        for (var i = 0; i < resolved.Count; i++)
+        {
+            if (resolved[i].SourceType == DatasetInput.SlipwaySource)
+            {
+                var (dataset, reference) = VersionOf(resolved[i]);
+                var version = await datasets.GetVersionAsync(dataset, reference, ct);
+                await datasets.PinAsync(actor, version, new Subject("run", runId), ct);
+                resolved[i] = resolved[i] with { Source = version.Subject.ToString() };
+                versions.Add(version.Subject);
+            }
+        }
 
         await database.WriteAsync(
             async tx =>
             {
                 var run = await RunLog.ActiveAsync(tx, runId);
-                var added = await RunLog.WriteInputsAsync(tx, runId, run.ExperimentId, inputs);
+                var added = await RunLog.WriteInputsAsync(tx, runId, run.ExperimentId, resolved);
                 if (added.Count > 0)
                 {
                     var body = new RunInputsLogged(added.Select(i => new RunInputLogged(i.Name, i.Digest, i.Context)).Take(100).ToList());
@@ -317,7 +331,7 @@ public sealed class Runs(Database database, Journal journal, Artifacts artifacts
         }
     }
 
-    private static Subject VersionOf(DatasetInput input)
+    private static (string Dataset, string Id) VersionOf(DatasetInput input)
     {
         var subject = Subject.Parse(input.Source);
         var slash = subject.Name.LastIndexOf('/');
@@ -326,7 +340,7 @@ public sealed class Runs(Database database, Journal journal, Artifacts artifacts
             throw SlipwayException.Invalid("Invalid dataset source", $"'{FilterTokens.Cut(input.Source)}' is not dataset-version:NAME/ID", "take the subject of the version");
         }
 
-        return subject;
+        return (subject.Name[..slash], subject.Name[(slash + 1)..]);
     }
 
     private static string NameOf(string? name, IReadOnlyList<Tag> tags)

@@ -1,4 +1,5 @@
 using System.Text;
+using Slipway.Data;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Registry;
@@ -177,5 +178,29 @@ public sealed class ModelsTests
         await world.Get<Gates>().RequestAsync(TestWorld.Ada, version.Subject, "automatic", evidence, ["ada"], Ct);
         await models.SetAliasAsync(TestWorld.Ada, "m", "champion", 1, Ct);
         Assert.Equal(1, (await models.ResolveAsync("m@champion", Ct)).Version);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Version_is_linked_to_the_dataset_version_its_run_read(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var (datasets, runs, models) = (world.Get<Datasets>(), world.Get<Runs>(), world.Get<Models>());
+        await datasets.CreateAsync(TestWorld.Ada, "flights", null, Ct);
+        var files = new[] { new CommitFile("a.csv", _ => Task.FromResult<Stream>(new MemoryStream(Encoding.UTF8.GetBytes("x,y\n1,2\n")))) };
+        var data = await datasets.CommitAsync(TestWorld.Ada, "flights", new CommitRequest { Message = "one", Files = files }, Ct);
+        var run = await runs.CreateAsync(TestWorld.Ada, new CreateRun { ExperimentId = "0" }, Ct);
+        await runs.LogInputAsync(TestWorld.Ada, run.Id, new DatasetInput("flights", data.Id[..32], DatasetInput.SlipwaySource, "dataset-version:flights/main", Context: "training"), Ct);
+        Assert.Equal(data.Subject.ToString(), Assert.Single((await runs.GetAsync(run.Id, Ct)).Inputs).Source);
+        Assert.Contains(run.Subject, await datasets.UsedByAsync(data, Ct));
+        var missing = await Assert.ThrowsAsync<SlipwayException>(() => runs.LogInputAsync(TestWorld.Ada, run.Id, new DatasetInput("f", "1", DatasetInput.SlipwaySource, "dataset-version:flights/nope"), Ct));
+        Assert.Equal(ErrorCode.NotFound, missing.Code);
+
+        await models.CreateAsync(TestWorld.Ada, "m", null, Ct);
+        var version = await models.RegisterAsync(TestWorld.Ada, new RegisterVersion { Name = "m", Source = $"runs:/{run.Id}/model", RunId = run.Id }, Ct);
+        await world.SealAsync();
+        var entry = Assert.Single((await world.Journal.ListAsync(new JournalFilter { Kind = "version.registered" }, Ct)).Items);
+        Assert.Equal([new Subject("model", "m"), run.Subject, data.Subject], entry.Links);
+        var graph = await world.Get<Lineage>().OfAsync(version.Subject, LineageDirection.Both, 3, Ct);
+        Assert.Contains(data.Subject, graph.Nodes.Select(n => n.Subject));
     }
 }
