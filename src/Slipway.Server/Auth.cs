@@ -3,8 +3,10 @@ using System.Text;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
 using Slipway.Foundation;
 using Slipway.Governance;
+using Slipway.Web;
 
 namespace Slipway.Server;
 
@@ -132,6 +134,7 @@ internal sealed class Auth(Access access, SlipwayOptions options)
             return;
         }
 
+        context.RequestServices.GetRequiredService<CurrentActor>().Actor = context.GetActor();
         await next(context);
     }
 

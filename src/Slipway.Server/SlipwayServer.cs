@@ -12,6 +12,7 @@ using Slipway.Governance;
 using Slipway.Scale;
 using Slipway.Server.Mlflow;
 using Slipway.Server.Oip;
+using Slipway.Web;
 
 namespace Slipway.Server;
 
@@ -128,6 +129,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         builder.Services.AddSingleton<Auth>();
         builder.Services.AddSingleton<Readiness>();
         builder.AddTelemetry();
+        builder.Services.AddSlipwayWeb();
         builder.Services.AddAntiforgery();
     }
 
@@ -153,5 +155,8 @@ public sealed class SlipwayServer : IAsyncDisposable
         app.MapSignIn();
         app.MapOip(route => route.RequirePermission(Permissions.Predict), route => route.OpenToAll());
         app.MapMlflow();
+        // In a group, so that the fallback for files that the build lists but does not publish is open as well.
+        app.MapGroup("").OpenToAll().MapStaticAssets();
+        app.MapRazorComponents<App>().AddInteractiveServerRenderMode().RequirePermission(Permissions.ModelRead);
     }
 }
