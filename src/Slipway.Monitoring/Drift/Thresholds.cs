@@ -92,6 +92,6 @@ public sealed record Thresholds
     /// <summary>How many windows in a row must be clear before a firing rule resolves.</summary>
     public int ResolveAfter { get; init; } = 1;
 
-    /// <summary>A firing drift rule is clear when its index is not significant or its material part is below this share of the level that fires; between that and the level it goes on firing.</summary>
+    /// <summary>A firing drift rule is clear when its index is not significant or its material part is below this share of the level that fires; between that and the level it goes on firing. Lost performance ends alike when the loss is at most this share of the loss that fires.</summary>
     public double ClearBelow { get; init; } = 0.8;
 }

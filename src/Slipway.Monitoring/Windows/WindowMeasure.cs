@@ -118,19 +118,21 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
             new { m.N, m.Positives, m.LeftOut, predictions = Rows, labelled = Labelled, reference = reference.Performance is { } r ? new { r.N, r.Positives, r.Auc, r.LogLoss, r.Brier, r.Accuracy } : null }, Json);
         return
         [
-            Point("auc", m.RocAuc, fewOfAClass, LowestAuc(m), null),
-            Point("log_loss", m.LogLoss, few, null, HighestLogLoss(m)),
-            Point("brier", m.Brier, few, null, null),
-            Point("accuracy", m.Accuracy, few, null, null),
+            Point("auc", m.RocAuc, fewOfAClass, LowestAuc(m), null, reference.Performance?.Auc),
+            Point("log_loss", m.LogLoss, few, null, HighestLogLoss(m), reference.Performance?.LogLoss),
+            Point("brier", m.Brier, few, null, null, null),
+            Point("accuracy", m.Accuracy, few, null, null, null),
         ];
 
-        MonitorPoint Point(string metric, Measured value, string? insufficient, double? lower, double? upper)
+        MonitorPoint Point(string metric, Measured value, string? insufficient, double? lower, double? upper, double? before)
         {
             string state = insufficient is not null ? PointState.Insufficient
                 : value.Value is not { } v || double.IsNaN(v) ? PointState.Undefined
                 : v < lower || v > upper ? PointState.Alert : PointState.Ok;
             bool number = state is PointState.Ok or PointState.Alert;
-            return new MonitorPoint(start, end, metric, null, number ? value.Value : null, m.N, state, lower, upper, number ? null : insufficient ?? value.Why, detail, Error: number ? value.Error : null, Coverage: coverage);
+            // What was lost against the reference has to shrink to a share of what may be lost before a firing rule ends.
+            bool clear = (lower ?? upper) is not { } limit || Math.Abs(value.Value - before ?? 0) <= t.ClearBelow * Math.Abs(limit - before ?? 0) || (lower is not null ? value.Value > before : value.Value < before);
+            return new MonitorPoint(start, end, metric, null, number ? value.Value : null, m.N, state, lower, upper, number ? null : insufficient ?? value.Why, detail, Error: number ? value.Error : null, Coverage: coverage) { Clear = clear };
         }
     }
 

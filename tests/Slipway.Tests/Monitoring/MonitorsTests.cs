@@ -155,6 +155,35 @@ public sealed class MonitorsTests
         Assert.Equal(0, await monitors.EvaluateAsync(monitor.Id, Ct));
     }
 
+    [Fact]
+    public void Auc_between_its_limit_and_the_share_that_clears_keeps_a_firing_rule()
+    {
+        // Allowed loss is 0.02 (the drop that matters is larger than three errors of 2,000 rows): clear up to a loss of 0.016.
+        var performance = new ReferencePerformance(100_000, 50_000, 0.75, 0.2, 0.6, 0.4, 0.2, 0.7);
+        var reference = new MonitorReference(100_000, [], null, performance, []);
+        MonitorConfig config = MonitorConfig.Of(Traffic.Watch(rows: 1)) with { Watched = [] };
+        (double, string, bool)[] seen = new[] { 0.70, 0.732, 0.736, 0.80 }.Select(target => Judge(target)).ToArray();
+        Assert.Equal([PointState.Alert, PointState.Ok, PointState.Ok, PointState.Ok], seen.Select(s => s.Item2));
+        Assert.Equal([false, false, true, true], seen.Select(s => s.Item3));
+
+        (double, string, bool) Judge(double auc)
+        {
+            // Positives score 1 with probability 2 auc - 1 beyond the tie at 0.5, so that the AUC is exactly the wanted one.
+            var measure = new WindowMeasure(config, reference, Traffic.Monday, Traffic.Monday.AddDays(1));
+            int winners = (int)Math.Round((2 * auc - 1) * 1000);
+            for (int i = 0; i < 2000; i++)
+            {
+                bool positive = i < 1000;
+                float score = positive && i < winners ? 1f : 0.5f;
+                measure.Add(new Prediction($"p{i}", "flights", "stable", "flights/1", null, Traffic.Monday, 1, new float[3], new[] { score }, 200, "s"), positive ? 1 : 0);
+            }
+
+            MonitorPoint point = measure.Performance().Single(p => p.Metric == "auc");
+            Assert.Equal(auc, point.Value!.Value, 1e-3);
+            return (point.Value.Value, point.State, AlertRule.Observe(point)!.Clear);
+        }
+    }
+
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Corrected_labels_make_a_revision_of_the_point(Engine engine)
     {

@@ -81,6 +81,26 @@ public sealed class PredictionsTests
         Directory.Delete(folder, recursive: true);
     }
 
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Running_server_compacts_a_segment_as_soon_as_it_has_rolled(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        using var compaction = new Compaction(world.Get<PredictionArchive>(), Microsoft.Extensions.Logging.Abstractions.NullLogger<Compaction>.Instance);
+        await compaction.StartAsync(Ct);
+        Traffic.Day(world, 0, 40);
+        await world.Get<PredictionLog>().RollAsync(Ct);
+        long rows = 0;
+        for (int i = 0; i < 600 && rows == 0; i++)
+        {
+            await Task.Delay(50);
+            rows = await world.Database.ReadAsync(s => s.ScalarAsync<long>("SELECT COALESCE(SUM(row_count), 0) FROM monitoring_segments"), Ct);
+        }
+
+        await compaction.StopAsync(Ct);
+        Assert.Equal(40, rows);
+        Assert.Equal(40, (await world.Get<Predictions>().ListAsync(Traffic.Endpoint, null, null, 100, Ct)).Count);
+    }
+
     [Fact]
     public async Task Listing_refuses_a_limit_out_of_range()
     {
