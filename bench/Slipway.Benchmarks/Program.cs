@@ -1,17 +1,1 @@
-using Slipway.Benchmarks;
-
-switch (args)
-{
-    case ["slots"]:
-        RouteBench.Slots();
-        return 0;
-    case ["route"]:
-        RouteBench.Route();
-        return 0;
-    case ["infer", var model, var request]:
-        await RouteBench.InferAsync(model, request);
-        return 0;
-    default:
-        Console.Error.WriteLine("usage: slots | route | infer MODEL.onnx REQUEST.json");
-        return 2;
-}
+Console.WriteLine("bench");

@@ -1,6 +1,18 @@
-using Slipway.Server;
+using System.Runtime.InteropServices;
+using Slipway.Cli;
 
-await using var server = SlipwayServer.Create(new SlipwayOptions { Urls = [args.FirstOrDefault() ?? SlipwayOptions.DefaultUrl] });
-await server.StartAsync(CancellationToken.None);
-Console.WriteLine(string.Join(' ', server.Urls));
-await server.WaitForShutdownAsync(CancellationToken.None);
+using var stop = new CancellationTokenSource();
+
+// The first interrupt asks for an orderly end; a second one is left to the system.
+void Interrupt(PosixSignalContext context)
+{
+    if (!stop.IsCancellationRequested)
+    {
+        context.Cancel = true;
+        stop.Cancel();
+    }
+}
+
+using var interrupted = PosixSignalRegistration.Create(PosixSignal.SIGINT, Interrupt);
+using var terminated = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Interrupt);
+return await CommandLine.RunAsync(args, Terminal.OfProcess(), stop.Token);

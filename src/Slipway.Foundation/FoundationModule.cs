@@ -60,7 +60,7 @@ public static class FoundationModule
             });
         });
         // The silo reports its own start-up at length, and a stall equal to the machine's uptime; people want neither.
-        builder.Logging.AddFilter("Orleans", LogLevel.Error).AddFilter("Microsoft.Orleans", LogLevel.Error);
+        builder.Logging.AddFilter("Orleans", LogLevel.Error).AddFilter("Microsoft.Orleans", LogLevel.Error).AddFilter("Polly", LogLevel.Error);
         return builder;
     }
 

@@ -10,6 +10,7 @@ using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Scale;
+using Slipway.Server.Api;
 using Slipway.Server.Mlflow;
 using Slipway.Server.Oip;
 using Slipway.Web;
@@ -155,6 +156,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         app.MapSignIn();
         app.MapOip(route => route.RequirePermission(Permissions.Predict), route => route.OpenToAll());
         app.MapMlflow();
+        app.MapApi();
         // In a group, so that the fallback for files that the build lists but does not publish is open as well.
         app.MapGroup("").OpenToAll().MapStaticAssets();
         app.MapRazorComponents<App>().AddInteractiveServerRenderMode().RequirePermission(Permissions.ModelRead);

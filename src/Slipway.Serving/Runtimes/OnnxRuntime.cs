@@ -27,8 +27,7 @@ internal sealed class OnnxRuntime : IDisposable
     private const int BoundBytes = 1 << 20;
     private const int BindingsPerSize = 8;
 
-    // Failures of a run are values here; ONNX Runtime would print each of them as well.
-    private static readonly RunOptions Options = new() { LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL };
+    private static readonly RunOptions Options = new();
     private readonly InferenceSession _session;
     private readonly Port[] _inputs;
     private readonly Port[] _outputs;
@@ -53,11 +52,8 @@ internal sealed class OnnxRuntime : IDisposable
     /// <summary>Inputs, outputs and feature names as the model declares them.</summary>
     public ModelSignature Signature { get; }
 
-    /// <summary>
-    /// Median time of a one-row call when it was loaded, in microseconds: decides whether calls run on the request's thread at once. Infinite if the
-    /// model takes no zeros, for then nothing is known.
-    /// </summary>
-    public double CallMicros { get; private set; } = double.PositiveInfinity;
+    /// <summary>Median time of a one-row call when it was loaded, in microseconds: decides whether calls run on the request's thread at once.</summary>
+    public double CallMicros { get; private set; }
 
     /// <summary>Whether one-row requests run through prepared bindings.</summary>
     public bool IsBound => _boundOutputs is not null;
@@ -321,20 +317,19 @@ internal sealed class OnnxRuntime : IDisposable
     }
 
     /// <summary>
-    /// Runs zeros (empty texts) in batches of one and two. Output shapes that are the same in both, or have the batch size where they differ, can be
+    /// Runs zeros in batches of one and two. Output shapes that are the same in both, or have the batch size where they differ, can be
     /// predicted and are bound; whether the first dimension is a batch is thereby observed, not assumed.
     /// </summary>
     private void Warm()
     {
         using var request = InferRequest.Rent();
-        if (!TryZeros(request, 1))
+        if (_inputs.Any(port => port.Datatype == Datatype.Bytes || !port.FixedBehindBatch) || !TryZeros(request, 1))
         {
             return;
         }
 
         var one = Shapes(request);
-        var numeric = _inputs.All(port => port.Datatype != Datatype.Bytes && port.FixedBehindBatch) && _outputs.All(port => port.Datatype != Datatype.Bytes && !port.ClassMap);
-        if (numeric && _inputs.Any(port => port.Batched) && TryZeros(request, 2))
+        if (_inputs.Any(port => port.Batched) && TryZeros(request, 2) && _outputs.All(port => port.Datatype != Datatype.Bytes && !port.ClassMap))
         {
             var two = Shapes(request);
             var predicted = one.Zip(two, Predict).OfType<long[]>().ToArray();
@@ -363,10 +358,6 @@ internal sealed class OnnxRuntime : IDisposable
             tensor.Datatype = port.Datatype;
             tensor.TrySetShape(port.ShapeFor(batch));
             tensor.Allocate(checked((int)(tensor.Count * port.Datatype.Size()))).Clear();
-            for (var text = 0; port.Datatype == Datatype.Bytes && text < tensor.Count; text++)
-            {
-                tensor.AppendElement([]);
-            }
         }
 
         return Run(request).Ok;

@@ -1,0 +1,64 @@
+using System.CommandLine;
+using System.Text.Json;
+using Slipway.Client;
+
+namespace Slipway.Cli.Commands;
+
+/// <summary>Monitors: what is watched, and what they measured.</summary>
+internal static class MonitorCommand
+{
+    private static readonly Column[] Columns =
+    [
+        new("MONITOR", "id"), new("ENDPOINT", "endpoint"), new("VERSION", "modelVersion"), new("WINDOW", "window.period"), new("CREATED", "createdAt"), new("FEATURES", "featureNames", wide: true), new("REFERENCE", "referenceHash", wide: true),
+    ];
+
+    public static Command Build(Globals globals, Terminal terminal)
+    {
+        var monitor = Opt.Id("monitor");
+        var endpoint = new Option<string?>("--endpoint") { Description = "Only of this endpoint" };
+        var metric = new Option<string?>("--metric") { Description = "Only psi, score_psi, missing_rate, auc, log_loss, brier, accuracy or rows" };
+        var column = new Option<string?>("--column") { Description = "Only this feature" };
+        var limit = Opt.Limit();
+        var (dry, yes) = (Opt.DryRun(), Opt.Yes());
+        return new Noun("monitor", "What is watched, and what was measured")
+        {
+            new Verb("list", "Lists monitors", "slipway monitor list", "slipway monitor list --endpoint late -o wide")
+                .With(endpoint, limit)
+                .Does(globals, terminal, s => s.ListAsync($"monitors{Query.Of(("endpoint", s.Value(endpoint)))}", s.Value(limit), Columns)),
+            new Verb("show", "Shows a monitor", "slipway monitor show 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor show 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
+                .With(monitor)
+                .Does(globals, terminal, s => s.ShowAsync($"monitors/{s.About("monitors", s.Value(monitor), "id")}", [.. Columns.Select(c => c with { Wide = false }), new("THRESHOLDS", "thresholds")])),
+            new Verb("points", "Lists what was measured, newest window first", "slipway monitor points 0193a7c2f0d27f3c9a41b6d0a2e5c001 --metric auc", "slipway monitor points 0193a7c2f0d27f3c9a41b6d0a2e5c001 --metric psi --column distance -o json")
+                .With(monitor, metric, column, limit)
+                .Does(globals, terminal, s => s.ListAsync(
+                    $"monitors/{s.About("monitors", s.Value(monitor), "id")}/points{Query.Of(("metric", s.Value(metric)), ("column", s.Value(column)))}", s.Value(limit),
+                    new("WINDOW", "windowStart"), new("METRIC", "metric"), new("COLUMN", "column"), new("VALUE", e => Output.Rounded(Output.At(e, "value"))), new("N", "n"), new("STATE", "state"),
+                    new("LEVEL", "level"), new("LIMIT", e => Limits(e)), new("WHY", "why", wide: true))),
+            new Verb("run", "Looks at the windows that are complete now", "slipway monitor run 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor run 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
+                .With(monitor)
+                .Does(globals, terminal, async s =>
+                {
+                    s.Out.One(await s.Client.PostAsync<JsonElement>($"monitors/{s.About("monitors", s.Value(monitor), "id")}/run", new { }, s.Stop), new Column("EVALUATED", "evaluated"));
+                    return ExitCodes.Done;
+                }),
+            new Verb("stop", "Ends a monitor", "slipway monitor stop 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor stop 0193a7c2f0d27f3c9a41b6d0a2e5c001 --yes")
+                .With(monitor, dry, yes)
+                .Does(globals, terminal, async s =>
+                {
+                    var now = await s.Client.GetAsync<JsonElement>($"monitors/{s.About("monitors", s.Value(monitor), "id")}", s.Stop);
+                    if (await s.GoesOnAsync($"stop watching {Output.Text(Output.At(now, "modelVersion"))} on {Output.Text(Output.At(now, "endpoint"))}", dry, yes))
+                    {
+                        s.Out.One(await s.Client.PostAsync<JsonElement>($"monitors/{s.Value(monitor)}/stop", new { }, s.Stop), Columns);
+                    }
+
+                    return ExitCodes.Done;
+                }),
+        };
+    }
+
+    private static string Limits(JsonElement point)
+    {
+        var (lower, upper) = (Output.Rounded(Output.At(point, "lower")), Output.Rounded(Output.At(point, "upper")));
+        return (lower, upper) switch { ("-", "-") => "-", ("-", _) => $"< {upper}", (_, "-") => $">= {lower}", _ => $"{lower} to {upper}" };
+    }
+}

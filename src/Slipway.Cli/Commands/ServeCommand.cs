@@ -1,0 +1,107 @@
+using System.CommandLine;
+using System.Text.Json;
+using Microsoft.Extensions.Logging.Console;
+using Slipway.Foundation;
+using Slipway.Governance;
+using Slipway.Server;
+
+namespace Slipway.Cli.Commands;
+
+/// <summary>Runs the server. The only command that touches its types, so that all others start without loading them.</summary>
+internal static class ServeCommand
+{
+    public static Command Build(Globals globals, Terminal terminal)
+    {
+        var data = new Option<string>("--data") { Description = "The data folder, made when absent (or SLIPWAY_DATA)", DefaultValueFactory = _ => terminal.Environment("SLIPWAY_DATA") is { Length: > 0 } folder ? folder : "slipway-data", HelpName = "folder" };
+        var urls = new Option<string[]>("--urls") { Description = "Addresses to listen on; port 0 takes a free one", DefaultValueFactory = _ => [Session.DefaultUrl], AllowMultipleArgumentsPerToken = true, HelpName = "address" };
+        var postgres = new Option<string?>("--postgres") { Description = "Keep the rows in PostgreSQL: a connection string (or SLIPWAY_POSTGRES)", DefaultValueFactory = _ => terminal.Environment("SLIPWAY_POSTGRES"), HelpName = "connection" };
+        var identity = new Option<string>("--identity") { Description = "auto, single-user or required", DefaultValueFactory = _ => "auto" };
+        identity.AcceptOnlyFromAmong("auto", "single-user", "required");
+        var verbose = new Option<bool>("--verbose") { Description = "Log every request" };
+        return new Verb("serve", "Runs the server, its pages and its interfaces", "slipway serve", "slipway serve --data /var/lib/slipway --urls http://0.0.0.0:5600")
+            .With(data, urls, postgres, identity, verbose)
+            .Does(globals, terminal, s => ServeAsync(
+                s,
+                s.Value(data)!,
+                [.. s.Value(urls)!.SelectMany(u => u.Split([';', ','], StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))],
+                s.Value(postgres),
+                s.Value(identity)!,
+                s.Value(verbose)));
+    }
+
+    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, string? postgres, string identity, bool verbose)
+    {
+        var options = new SlipwayOptions
+        {
+            DataDirectory = data,
+            Urls = urls,
+            Postgres = string.IsNullOrEmpty(postgres) ? null : postgres,
+            Identity = identity switch { "single-user" => IdentityMode.SingleUser, "required" => IdentityMode.Required, _ => IdentityMode.Auto },
+            Verbose = verbose,
+        };
+        try
+        {
+            await using var server = SlipwayServer.Create(options, builder => AddLog(builder.Logging, s.Terminal));
+            await server.StartAsync(s.Stop);
+            await GreetAsync(s, server);
+            await server.WaitForShutdownAsync(s.Stop);
+            s.Note("stopped");
+            return ExitCodes.Done;
+        }
+        catch (SlipwayException e)
+        {
+            Report.Error(s.Terminal, e.Message, e.Why, e.Next, null);
+            return Errors.Of(e.Code).Exit;
+        }
+        catch (IOException e) when (e.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException)
+        {
+            Report.Error(s.Terminal, $"the server cannot listen on {string.Join(", ", urls)}", "the address is in use", "stop what uses it, or take another: slipway serve --urls http://127.0.0.1:0", null);
+            return ExitCodes.Conflict;
+        }
+    }
+
+    private static async Task GreetAsync(Session s, SlipwayServer server)
+    {
+        var url = server.Urls[0];
+        var access = server.Services.GetRequiredService<Access>();
+        var owner = !server.SingleUser && !await access.HasIdentityAsync(s.Stop) ? $"{url}/owner?token={await access.MintOwnerLinkAsync(s.Stop)}" : null;
+        var who = server.SingleUser ? $"single-user: everything is attributed to {Environment.UserName}" : "identity is demanded";
+        var text = s.Terminal.Out;
+        await text.WriteLineAsync($"Slipway {SlipwayServer.Version.Split('+')[0]} is ready:  {url}   ({who}; Ctrl-C stops it)");
+        await text.WriteLineAsync($"  data:   {Path.GetFullPath(server.Options.DataDirectory)}{(server.Options.Postgres is null ? "" : " (rows in PostgreSQL)")}");
+        if (owner is not null)
+        {
+            await text.WriteLineAsync($"  owner:  {owner}   (works once, for 15 minutes)");
+        }
+
+        var elsewhere = url == Session.DefaultUrl ? "" : $" --url {url}";
+        await text.WriteLineAsync($"  next:   slipway status{elsewhere}");
+        await text.WriteLineAsync($"          export MLFLOW_TRACKING_URI={url}");
+        await text.WriteLineAsync($"          slipway dataset create flights{elsewhere}");
+        await text.FlushAsync(s.Stop);
+    }
+
+    /// <summary>The log goes to standard error: a line an event for people, a JSON object an event for collectors.</summary>
+    private static void AddLog(ILoggingBuilder logging, Terminal terminal)
+    {
+        logging.Services.Configure<ConsoleLoggerOptions>(o => o.LogToStandardErrorThreshold = LogLevel.Trace);
+        if (terminal.CanAsk)
+        {
+            logging.AddSimpleConsole(o =>
+            {
+                o.SingleLine = true;
+                o.TimestampFormat = "HH:mm:ss ";
+                o.ColorBehavior = terminal.Colour ? LoggerColorBehavior.Default : LoggerColorBehavior.Disabled;
+            });
+        }
+        else
+        {
+            logging.AddJsonConsole(o =>
+            {
+                o.UseUtcTimestamp = true;
+                o.TimestampFormat = "yyyy-MM-dd'T'HH:mm:ss.fff'Z'";
+                o.JsonWriterOptions = new JsonWriterOptions { Indented = false };
+            });
+        }
+    }
+}

@@ -1,0 +1,69 @@
+using System.CommandLine;
+using System.Reflection;
+using System.Text.Json;
+
+namespace Slipway.Cli.Commands;
+
+/// <summary>Model versions; without a verb, the version of this program.</summary>
+internal static class VersionCommand
+{
+    public static readonly Column[] Columns =
+    [
+        new("VERSION", e => $"{Output.Text(Output.At(e, "name"))}/{Output.Text(Output.At(e, "version"))}"), new("ALIASES", "aliases"), new("STATUS", "status"), new("CREATED", "createdAt"), new("BY", "createdBy"),
+        new("RUN", "runId", wide: true), new("SOURCE", "source", wide: true), new("DESCRIPTION", "description", wide: true),
+    ];
+
+    public static Command Build(Globals globals, Terminal terminal)
+    {
+        var version = new Argument<string>("version") { Description = "For example flights/7 or flights@champion" };
+        var model = Opt.Name("model");
+        var source = new Option<string>("--source") { Description = "Where its files are: runs:/ID/path, models:/NAME/VERSION or an artifact address", Required = true };
+        var run = new Option<string?>("--run") { Description = "The run that made it" };
+        var description = new Option<string?>("--description") { Description = "What is new" };
+        var noun = new Noun("version", "Model versions; alone: the version of this program")
+        {
+            new Verb("show", "Shows a version", "slipway version show flights/7", "slipway version show flights@champion -o json")
+                .With(version)
+                .Does(globals, terminal, async s =>
+                {
+                    var (name, reference) = Split(s.Value(version));
+                    return await s.ShowAsync(
+                        $"models/{s.About("models", name)}/versions/{reference}",
+                        [.. Columns.Select(c => c with { Wide = false }), new("INPUTS", e => Tensors(e, "inputs")), new("OUTPUTS", e => Tensors(e, "outputs")), new("FILES", Files), new("TAGS", "tags")]);
+                }),
+            new Verb("register", "Registers the next version of a model", "slipway version register flights --source runs:/0193a7c2f0d27f3c9a41b6d0a2e5c001/model", "slipway version register flights --source models:/flights/6 --description 'again'")
+                .With(model, source, run, description)
+                .Does(globals, terminal, async s =>
+                {
+                    s.Out.One(
+                        await s.Client.PostAsync<JsonElement>($"models/{s.About("models", s.Value(model))}/versions", new { source = s.Value(source), runId = s.Value(run), description = s.Value(description) }, s.Stop),
+                        Columns);
+                    return ExitCodes.Done;
+                }),
+        };
+        noun.SetAction(_ =>
+        {
+            terminal.Out.WriteLine($"slipway {typeof(VersionCommand).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[0]}");
+            return ExitCodes.Done;
+        });
+        return noun;
+    }
+
+    /// <summary>A model and what names its version: <c>flights/7</c>, <c>flights@champion</c> or <c>model-version:flights/7</c>.</summary>
+    public static (string Model, string Version) Split(string text)
+    {
+        const string Kind = "model-version:";
+        var name = text.StartsWith(Kind, StringComparison.Ordinal) ? text[Kind.Length..] : text;
+        var at = name.LastIndexOfAny(['/', '@']);
+        return at > 0 && at < name.Length - 1
+            ? (name[..at], name[at] == '@' ? name[at..] : name[(at + 1)..])
+            : throw new CliException(ExitCodes.Usage, $"\"{text}\" is not a model version", "it has no number and no alias", $"write {(name.Length == 0 ? "flights" : name)}/7 or {(name.Length == 0 ? "flights" : name)}@champion");
+    }
+
+    private static string Tensors(JsonElement version, string side) => Output.At(version, "signature." + side) is { ValueKind: JsonValueKind.Array } tensors
+        ? string.Join('\n', tensors.EnumerateArray().Select(t => $"{Output.Text(Output.At(t, "name"))}  {Output.Text(Output.At(t, "datatype"))}  [{Output.Text(Output.At(t, "shape"))}]"))
+        : "unknown";
+
+    private static string Files(JsonElement version) =>
+        string.Join('\n', Output.At(version, "files").EnumerateArray().Select(f => $"{Output.Text(Output.At(f, "path"))}  {Output.Text(Output.At(f, "size"))} bytes").DefaultIfEmpty("-"));
+}

@@ -1,0 +1,197 @@
+namespace Slipway.Acceptance;
+
+/// <summary>The command line against a running server: what it prints, word for word, and how it ends.</summary>
+public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer>
+{
+    [Fact]
+    public async Task Help_topics_and_errors_keep_their_words() => await Transcript.MatchesAsync(server, "words",
+    [
+        "help exit-codes",
+        "help output",
+        "help contexts",
+        "help exit-code",
+        "help nonsense",
+        "endpont list",
+        "endpoint",
+        "endpoint create",
+        "endpoint list -o xml",
+        "rollout list --frob",
+        "version show flights",
+        "rollout propose late flights/2 --steps ten",
+    ]);
+
+    [Fact]
+    public async Task A_dataset_is_made_committed_compared_and_named()
+    {
+        await using var server = new RunningServer();
+        await server.InitializeAsync();
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "jan.csv"), "day,delay\n1,10\n2,\n3,-4\n", TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "feb.csv"), "day,delay\n1,12\n2,3\n", TestContext.Current.CancellationToken);
+        await Transcript.MatchesAsync(server, "dataset",
+        [
+            "dataset create delays --description 'how late'",
+            "dataset create delays",
+            "dataset commit delays FOLDER/jan.csv -m january",
+            "dataset tag delays january",
+            "dataset commit delays FOLDER/jan.csv FOLDER/feb.csv -m february",
+            "dataset list",
+            "dataset list --no-headers --columns NAME,createdBy",
+            "dataset list -o name",
+            "dataset list -o json",
+            "dataset log delays",
+            "dataset show delays",
+            "dataset show delays --version january -o yaml",
+            "dataset profile delays",
+            "dataset diff delays january",
+            "dataset used-by delays",
+            "dataset show delay",
+            "dataset commit delays FOLDER/march.csv -m march",
+        ]);
+    }
+
+    [Fact]
+    public async Task A_version_passes_its_gate_and_goes_live_by_a_rollout()
+    {
+        await using var server = new RunningServer();
+        await server.InitializeAsync();
+        await server.RegisterIrisAsync(0.95);
+        await server.RegisterIrisAsync(0.96);
+        await server.RegisterIrisAsync(0.5);
+        await File.WriteAllTextAsync(
+            Path.Combine(server.Folder, "good.yaml"),
+            """
+            apiVersion: slipway.dev/policy/v1
+            kind: GatePolicy
+            metadata: { name: good-enough }
+            gates:
+              - { id: accuracy, check: metric_threshold, with: { metric: accuracy, op: '>=', value: '0.9' } }
+            """,
+            TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(
+            Path.Combine(server.Folder, "flower.json"),
+            """{"id":"flower-1","inputs":[{"name":"X","shape":[1,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2]}]}""",
+            TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "truth.csv"), "prediction_id,value\nflower-1,0\n", TestContext.Current.CancellationToken);
+        await Transcript.MatchesAsync(server, "release",
+        [
+            "model list",
+            "model versions iris",
+            "version show iris/1",
+            "model alias set iris shadow 2",
+            "model alias remove iris shadow",
+            "model alias remove iris shadow --yes",
+            "policy apply -f FOLDER/good.yaml",
+            "policy test -f FOLDER/good.yaml --model iris",
+            "gate request iris/3 --policy good-enough",
+            "gate request iris/1 --policy good-enough",
+            "gate show iris/1 -o json",
+            "endpoint create flowers --version iris/3 --policy good-enough",
+            "endpoint create flowers --version iris/1 --policy good-enough --wait",
+            "endpoint list",
+            "endpoint show flower",
+            "endpoint infer flowers FOLDER/flower.json",
+            "endpoint weights flowers --columns VARIANT,VERSION,percent,actual,REQUESTS,ERRORS",
+            "label push FOLDER/truth.csv --endpoint flowers",
+            "label push FOLDER/truth.csv --endpoint flowers -o json",
+            "label status flowers",
+            "endpoint predictions flowers --columns PREDICTION,VARIANT,VERSION,STATUS",
+            "gate request iris/2 --policy good-enough -o name",
+            "rollout propose flowers iris/2 --steps 50,100 --hold",
+            "rollout list --endpoint flowers",
+            "status",
+            "endpoint delete flowers",
+            "endpoint delete flowers --dry-run",
+            "model delete iris --dry-run",
+        ]);
+    }
+
+    [Fact]
+    public async Task Nobody_approves_what_they_asked_for_and_another_person_may()
+    {
+        await server.RegisterIrisAsync(0.97);
+        await File.WriteAllTextAsync(
+            Path.Combine(server.Folder, "four-eyes.yaml"),
+            """
+            apiVersion: slipway.dev/policy/v1
+            kind: GatePolicy
+            metadata: { name: four-eyes }
+            approvals:
+              - { stage: technical, require: 1, from: [role:validator] }
+            gates:
+              - { id: accuracy, check: metric_threshold, with: { metric: accuracy, op: '>=', value: '0.9' } }
+            """,
+            TestContext.Current.CancellationToken);
+        var grace = await server.KeyOfAsync("grace", "validator");
+
+        Assert.Equal(0, (await server.CliAsync("policy apply -f FOLDER/four-eyes.yaml")).Exit);
+        var asked = await server.CliAsync("gate request iris/1 --policy four-eyes -o name");
+        Assert.Equal(8, asked.Exit);
+        var own = await server.CliAsync($"approval approve {asked.Out.Trim()}");
+        Assert.Equal(4, own.Exit);
+        Assert.Contains("sod.author", own.Error, StringComparison.Ordinal);
+        Assert.Equal(8, (await server.CliAsync("gate request iris/1 --policy four-eyes --wait --timeout 0s")).Exit);
+        var waiting = await server.CliAsync("approval list -o name", key: grace);
+        var granted = await server.CliAsync($"approval approve {waiting.Out.Trim()} -m 'looks good' -o json", key: grace);
+        Assert.Equal(0, granted.Exit);
+        Assert.Contains("\"state\": \"granted\"", granted.Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Exit_codes_tell_what_happened()
+    {
+        Assert.Equal(0, (await server.CliAsync("whoami")).Exit);
+        Assert.Equal(2, (await server.CliAsync("token revoke abcdefgh")).Exit);
+        Assert.Equal(3, (await server.CliAsync("run show 00000000000000000000000000000000")).Exit);
+        Assert.Equal(4, (await server.CliAsync("status", key: null)).Exit);
+        Assert.Equal(4, (await server.CliAsync("status", key: "slp_abcdefgh_nonsense")).Exit);
+        var viewer = await server.KeyOfAsync("vera", "viewer");
+        Assert.Equal(4, (await server.CliAsync("model create x", key: viewer)).Exit);
+        Assert.Equal(6, (await server.CliAsync("status --url http://127.0.0.1:1")).Exit);
+        Assert.Equal(0, (await server.CliAsync("model create twice")).Exit);
+        Assert.Equal(5, (await server.CliAsync("model create twice")).Exit);
+    }
+
+    [Fact]
+    public async Task Exit_codes_are_those_of_the_servers_table()
+    {
+        await Task.CompletedTask;
+        foreach (var code in Enum.GetValues<Foundation.ErrorCode>())
+        {
+            Assert.Equal(Server.Errors.Of(code).Exit, Cli.ExitCodes.Of(System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName(code.ToString())));
+        }
+    }
+
+    [Fact]
+    public async Task Contexts_say_which_server_is_asked()
+    {
+        var nothing = new Dictionary<string, string>(StringComparer.Ordinal) { ["SLIPWAY_URL"] = "", ["SLIPWAY_TOKEN"] = "", ["XDG_CONFIG_HOME"] = Path.Combine(server.Folder, "contexts") };
+        Assert.Equal(0, (await server.CliAsync($"context add team --url {server.Url} --token {server.OwnerKey}", environment: nothing)).Exit);
+        Assert.Equal(0, (await server.CliAsync("context add other --url http://127.0.0.1:1", environment: nothing)).Exit);
+        Assert.Contains("NAME:      ada", (await server.CliAsync("whoami", environment: nothing)).Out, StringComparison.Ordinal);
+        Assert.Equal(6, (await server.CliAsync("whoami --context other", environment: nothing)).Exit);
+        var unknown = await server.CliAsync("whoami --context tem", environment: nothing);
+        Assert.Equal(3, unknown.Exit);
+        Assert.Contains("did you mean \"team\"?", unknown.Error, StringComparison.Ordinal);
+        Assert.DoesNotContain(server.OwnerKey, (await server.CliAsync("context list -o json", environment: nothing)).Out, StringComparison.Ordinal);
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path.Combine(server.Folder, "contexts", "slipway", "contexts.json")));
+    }
+
+    [Fact]
+    public async Task Every_command_begins_its_help_with_two_examples()
+    {
+        var root = Cli.CommandLine.Build(new Cli.Terminal(TextReader.Null, TextWriter.Null, TextWriter.Null, _ => null, false, false, TimeProvider.System));
+        var verbs = Below(root).OfType<Cli.Verb>().ToList();
+        Assert.True(verbs.Count > 60, $"{verbs.Count} verbs");
+        Assert.All(verbs, v => Assert.True(v.Examples.Count == 2 && v.Examples.All(e => e.Contains("slipway", StringComparison.Ordinal)), v.Name));
+        Assert.StartsWith("Examples:\n  slipway rollout list\n", (await server.CliAsync("rollout --help")).Out, StringComparison.Ordinal);
+
+        // An example that the parser refuses would teach a mistake.
+        foreach (var example in verbs.SelectMany(v => v.Examples).Where(e => e.StartsWith("slipway ", StringComparison.Ordinal) && !e.Contains('|', StringComparison.Ordinal) && !e.Contains('"', StringComparison.Ordinal)))
+        {
+            var parse = root.Parse(example["slipway ".Length..].Replace('\'', '"'));
+            Assert.True(parse.Errors.Count == 0, $"{example}: {string.Join(' ', parse.Errors.Select(e => e.Message))}");
+        }
+    }
+
+    private static IEnumerable<System.CommandLine.Command> Below(System.CommandLine.Command command) => command.Subcommands.SelectMany(c => Below(c).Prepend(c));
+}
