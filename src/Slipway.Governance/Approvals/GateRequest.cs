@@ -48,6 +48,9 @@ internal sealed class GateRequestRow
         "id AS Id, subject AS Subject, policy AS Policy, ordinal AS Ordinal, policy_digest AS PolicyDigest, state AS State, evidence AS Evidence, evidence_digest AS EvidenceDigest, "
         + "rules AS Rules, authors AS Authors, required_approvals AS RequiredApprovals, requested_by AS RequestedBy, requested_at AS RequestedAt, decided_at AS DecidedAt, entry_id AS EntryId";
 
+    private const string VoteColumns =
+        "request_id AS RequestId, voter AS Voter, approve AS Approve, comment AS Comment, evidence_digest AS EvidenceDigest, roles AS Roles, at AS At, entry_id AS EntryId";
+
     public string Id { get; set; } = "";
     public string Subject { get; set; } = "";
     public string Policy { get; set; } = "";
@@ -82,8 +85,10 @@ internal sealed class GateRequestRow
             (null, { }) => "WHERE state = @state",
             _ => "WHERE subject = @subject AND state = @state",
         };
-        var rows = await session.QueryAsync<GateRequestRow>($"SELECT {Columns} FROM governance_requests {where} ORDER BY requested_at DESC, id DESC LIMIT @limit", new { subject, state, limit });
-        foreach (var row in rows) await WithVotesAsync(session, row);
+        var asked = $"FROM governance_requests {where} ORDER BY requested_at DESC, id DESC LIMIT @limit";
+        var rows = await session.QueryAsync<GateRequestRow>($"SELECT {Columns} {asked}", new { subject, state, limit });
+        var votes = (await session.QueryAsync<VoteRow>($"SELECT {VoteColumns} FROM governance_votes WHERE request_id IN (SELECT id {asked}) ORDER BY at, voter", new { subject, state, limit })).ToLookup(v => v.RequestId, StringComparer.Ordinal);
+        foreach (var row in rows) row.Votes = [.. votes[row.Id]];
         return rows;
     }
 
@@ -105,7 +110,7 @@ internal sealed class GateRequestRow
     private static async Task<GateRequestRow?> WithVotesAsync(Session session, GateRequestRow? row)
     {
         if (row is not null)
-            row.Votes = await session.QueryAsync<VoteRow>("SELECT voter AS Voter, approve AS Approve, comment AS Comment, evidence_digest AS EvidenceDigest, roles AS Roles, at AS At, entry_id AS EntryId FROM governance_votes WHERE request_id = @Id ORDER BY at, voter", new { row.Id });
+            row.Votes = await session.QueryAsync<VoteRow>($"SELECT {VoteColumns} FROM governance_votes WHERE request_id = @Id ORDER BY at, voter", new { row.Id });
         return row;
     }
 
@@ -114,6 +119,7 @@ internal sealed class GateRequestRow
 
 internal sealed class VoteRow
 {
+    public string RequestId { get; set; } = "";
     public string Voter { get; set; } = "";
     public long Approve { get; set; }
     public string Comment { get; set; } = "";

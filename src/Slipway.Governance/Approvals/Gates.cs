@@ -15,7 +15,7 @@ public sealed class Gates(Database database, Journal journal, TimeProvider clock
 
     /// <summary>
     /// Freezes the evidence and lets the rules decide: <c>denied</c> if one does not pass, <c>pending</c> if people have to agree, else <c>granted</c>.
-    /// Asking again with the same evidence under the same policy gives the same request while it is pending or granted; other evidence supersedes a pending one.
+    /// Asking again with the same evidence under the same policy gives the same request; other evidence makes a new one and supersedes one that is pending.
     /// </summary>
     /// <param name="actor">Who asks; may not vote.</param>
     /// <param name="subject">What is to pass.</param>
@@ -43,7 +43,7 @@ public sealed class Gates(Database database, Journal journal, TimeProvider clock
                     throw new SlipwayException(ErrorCode.Conflict, $"{subject} was refused under {policy} with exactly this evidence",
                         $"{newest.Votes.First(v => v.Approve == 0).Voter} refused request {newest.Id}", "change what was criticised and ask with new evidence");
                 }
-                if (newest.State is GateRequest.Pending or GateRequest.Granted && barred.IsSubsetOf(GateRequestRow.Read<string[]>(newest.Authors))) return newest.ToRequest();
+                if (newest.State != GateRequest.Superseded && barred.IsSubsetOf(GateRequestRow.Read<string[]>(newest.Authors))) return newest.ToRequest();
             }
             if (newest is { State: GateRequest.Pending }) await SupersedeAsync(tx, actor, newest);
             return await InsertAsync(tx, actor, subject, inForce, evidence, digest, barred, (newest?.Ordinal ?? 0) + 1);

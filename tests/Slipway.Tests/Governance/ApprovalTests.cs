@@ -18,6 +18,7 @@ public class ApprovalTests
         Assert.Equal(GateRequest.Granted, granted.State);
         Assert.Equal(("grace", true, "looks good"), (granted.Votes[0].Voter, granted.Votes[0].Approve, granted.Votes[0].Comment));
         await world.Get<Gates>().DemandGrantedAsync(Samples.Version, "simple", None);
+        Assert.Equal(granted.Votes[0] with { Roles = Array.Empty<string>() }, Assert.Single(Assert.Single(await world.Get<Gates>().ListAsync(null, GateRequest.Granted, None)).Votes) with { Roles = Array.Empty<string>() });
         await world.SealAsync();
         var entry = Assert.Single((await world.Journal.ListAsync(new JournalFilter { Kind = "approval.granted" }, None)).Items);
         Assert.Equal(Samples.Version, entry.Subject);

@@ -16,6 +16,7 @@ public class GateTests
         var granted = await gates.RequestAsync(Samples.Root, Samples.Version, "automatic", Samples.Good, ["ada"], None);
         var denied = await gates.RequestAsync(Samples.Root, new Subject("model-version", "flights/3"), "automatic", Samples.Evidence(("metrics.auc", "NaN")), ["ada"], None);
 
+        Assert.Equal(denied.Id, (await gates.RequestAsync(Samples.Root, denied.Subject, "automatic", denied.Evidence, ["ada"], None)).Id);
         Assert.Equal(GateRequest.Granted, granted.State);
         Assert.NotNull(granted.DecidedAt);
         Assert.Equal(GateRequest.Denied, denied.State);

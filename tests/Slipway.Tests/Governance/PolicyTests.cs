@@ -240,6 +240,21 @@ public class PolicyTests
     [InlineData(double.NaN, "NaN")]
     public void Numbers_are_written_without_exponent(double value, string text) => Assert.Equal(text, Evidence.Number(value));
 
+    [Fact]
+    public void The_policy_in_the_guide_is_read_as_the_guide_says()
+    {
+        var folder = new DirectoryInfo(AppContext.BaseDirectory);
+        while (folder is not null && !File.Exists(Path.Combine(folder.FullName, "Slipway.slnx"))) folder = folder.Parent;
+        Assert.SkipWhen(folder is null, "the guide is not beside the tests");
+        var guide = File.ReadAllText(Path.Combine(folder!.FullName, "docs", "guide", "policies.md"));
+
+        var policy = Policy.Parse(guide.Split("```yaml")[1].Split("```")[0]);
+
+        Assert.Equal((2, 180), (policy.RequiredApprovals, policy.ValidDays));
+        Assert.Equal(PolicyRules.Checks, policy.Gates.Select(g => g.Check));
+        Assert.All(PolicyRules.Checks, check => Assert.Contains($"| `{check}` |", guide, StringComparison.Ordinal));
+    }
+
     private static string Text(decimal d) => d.ToString("0.############################", System.Globalization.CultureInfo.InvariantCulture);
 
     private static Policy Threshold(string op, string value, string more = "") => Policy.Parse(
