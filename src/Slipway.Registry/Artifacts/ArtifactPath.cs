@@ -30,11 +30,6 @@ internal static class ArtifactPath
             throw Invalid(path, $"it is longer than {MaxBytes} bytes");
         }
 
-        if (!path.IsNormalized(NormalizationForm.FormC))
-        {
-            throw Invalid(path, "it is not in Unicode normal form C");
-        }
-
         foreach (var segment in path.Split('/'))
         {
             if (Fault(segment) is { } fault)
@@ -115,6 +110,11 @@ internal static class ArtifactPath
                 return $"the character U+{rune.Value:X4} is refused";
             }
 
+            if (IsDecomposed(rune.Value))
+            {
+                return $"the character U+{rune.Value:X4} is a part of a decomposed letter; send the composed form (Unicode NFC)";
+            }
+
             if (Rune.GetUnicodeCategory(rune) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator
                 or UnicodeCategory.ParagraphSeparator or UnicodeCategory.Surrogate)
             {
@@ -125,6 +125,14 @@ internal static class ArtifactPath
         var dot = segment.IndexOf('.', StringComparison.Ordinal);
         return Devices.Contains(dot < 0 ? segment : segment[..dot]) ? "device names of other systems are refused" : null;
     }
+
+    /// <summary>
+    /// Marks that a second spelling of a name consists of. The process runs with invariant globalization, where the runtime does not
+    /// normalise, so the ranges that NFC composes are named here: Latin, Greek and Cyrillic accents, kana voicing, Hangul parts, and letter twins.
+    /// </summary>
+    private static bool IsDecomposed(int c) =>
+        c is (>= 0x0300 and <= 0x036F) or (>= 0x1AB0 and <= 0x1AFF) or (>= 0x1DC0 and <= 0x1DFF) or (>= 0x20D0 and <= 0x20FF)
+            or 0x3099 or 0x309A or (>= 0x1100 and <= 0x11FF) or 0x2126 or 0x212A or 0x212B;
 
     private static SlipwayException Invalid(string? path, string why) =>
         new(ErrorCode.InvalidArgument, "Invalid path", why, path is { Length: > 0 } ? "use names joined by '/', without '..' and special characters" : "name a file below the root");

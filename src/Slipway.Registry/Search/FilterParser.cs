@@ -26,6 +26,7 @@ internal sealed class FilterParser
     private readonly SearchGrammar grammar;
     private readonly List<FilterToken> tokens;
     private int at;
+    private int listItems;
 
     private FilterParser(string text, SearchGrammar grammar)
     {
@@ -213,9 +214,9 @@ internal sealed class FilterParser
             }
 
             items.Add(item.Text);
-            if (items.Count > MaxListItems)
+            if (++listItems > MaxListItems)
             {
-                throw Invalid($"a list in IN holds more than {MaxListItems} items");
+                throw Invalid($"its lists in IN hold more than {MaxListItems} items");
             }
 
             var next = Next("a comma");

@@ -98,6 +98,14 @@ public sealed class FilterParserTests
         Assert.Contains("more than 50", Assert.Throws<SlipwayException>(() => FilterParser.Parse(filter, SearchGrammar.Runs)).Sentence, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Filter_with_too_many_list_items_is_refused()
+    {
+        var list = string.Join(", ", Enumerable.Range(0, 600).Select(i => $"'r{i}'"));
+        Assert.Single(FilterParser.Parse($"run_id IN ({list})", SearchGrammar.Runs));
+        Assert.Contains("more than 1000", Assert.Throws<SlipwayException>(() => FilterParser.Parse($"run_id IN ({list}) AND run_id IN ({list})", SearchGrammar.Runs)).Sentence, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("metrics.auc DESC", "Metric auc True")]
     [InlineData("metrics.`a b` asc", "Metric a b False")]
@@ -127,6 +135,7 @@ public sealed class FilterParserTests
     [Theory]
     [InlineData("model/MLmodel")]
     [InlineData("a b/ä.txt")]
+    [InlineData("नमूना/モデル/모델.bin")]
     [InlineData(".part-0.crc")]
     public void Artifact_path_is_taken(string path) => Assert.Equal(path, ArtifactPath.Check(path));
 
@@ -154,6 +163,7 @@ public sealed class FilterParserTests
     [InlineData("a\u007fb")]
     [InlineData("a\u202eb")]
     [InlineData("．．／x")]
+    [InlineData("cafe\u0301.txt")]
     public void Bad_artifact_path_is_refused(string path) =>
         Assert.Equal(ErrorCode.InvalidArgument, Assert.Throws<SlipwayException>(() => ArtifactPath.Check(path)).Code);
 
