@@ -1,0 +1,83 @@
+using Microsoft.Extensions.Logging;
+using Slipway.Monitoring;
+using Slipway.Registry;
+using Slipway.Serving;
+
+namespace Slipway.Pipelines;
+
+/// <summary>
+/// The closed loop, in one place. Every arrow is a reaction to a journal entry, delivered at least once and harmless when repeated:
+/// <code>
+/// alert.fired          -> every trigger decides -> a pipeline run, with the alert as its cause           OnAlertAsync
+///   train              -> a run and a model version, linked to dataset version and pipeline run         TrainStep
+///   gate               -> evidence of challenger and champion on the same rows -> a gate request        GateStep
+///   propose-rollout    -> a rollout that waits for the gate                                              RolloutStep
+/// (people approve)     -> approval.granted -> the rollout starts, steps, and finishes or aborts          Serving
+/// endpoint.created,
+/// rollout.finished     -> the alias champion moves, and monitoring goes on against what the new          OnStableAsync
+///                         version was validated on; the monitor of the old version is closed
+/// </code>
+/// An aborted rollout changes neither alias nor monitor: the champion stays what it was.
+/// </summary>
+internal sealed partial class Loop(Triggers triggers, References references, Models models, Monitors monitors, ILogger<Loop> log)
+{
+    private const string Champion = "champion";
+    private static readonly Actor Self = Actor.System("loop");
+
+    public Task OnAlertAsync(JournalEntry entry, CancellationToken ct) => triggers.DecideAsync(entry.Read<AlertFired>().AlertId, ct);
+
+    public async Task OnStableAsync(JournalEntry entry, CancellationToken ct)
+    {
+        var (endpoint, version) = entry.Kind == Serving.Events.EndpointCreated
+            ? (entry.Subject.Name, entry.Read<EndpointCreated>().ModelVersion)
+            : Of(entry.Read<RolloutChanged>());
+        await CrownAsync(endpoint, version, ct);
+        await WatchAsync(endpoint, version, ct);
+
+        static (string, string) Of(RolloutChanged rollout) => (rollout.Endpoint, rollout.Candidate);
+    }
+
+    /// <summary>The champion is what new versions are compared with.</summary>
+    private async Task CrownAsync(string endpoint, string modelVersion, CancellationToken ct)
+    {
+        try
+        {
+            var version = await models.ResolveAsync(modelVersion, ct);
+            await models.SetAliasAsync(Self, version.Name, Champion, version.Version, ct);
+        }
+        catch (SlipwayException e) when (e.Code is ErrorCode.PreconditionFailed or ErrorCode.NotFound)
+        {
+            // The registry has its own rule for this alias, or the version is gone; what is served stays as it is.
+            Log.Uncrowned(log, modelVersion, endpoint, e.Sentence);
+        }
+    }
+
+    /// <summary>
+    /// The monitor of the version before is the pattern for the next one: its windows and thresholds go on, its reference does not. Without such a
+    /// monitor nobody has asked for watching, and without a stored reference there is nothing to compare with.
+    /// </summary>
+    private async Task WatchAsync(string endpoint, string modelVersion, CancellationToken ct)
+    {
+        var open = (await monitors.ListAsync(ct)).Where(m => m.Endpoint == endpoint && m.StoppedAt is null).ToList();
+        if (open.FirstOrDefault(m => m.ModelVersion != modelVersion) is not { } before || await references.FindAsync(endpoint, modelVersion, ct) is not { } request)
+        {
+            return;
+        }
+
+        if (open.All(m => m.ModelVersion != modelVersion))
+        {
+            await monitors.WatchAsync(Self, request with { Window = before.Window, Thresholds = before.Thresholds }, ct);
+        }
+
+        foreach (var old in open.Where(m => m.ModelVersion != modelVersion))
+        {
+            await monitors.StopAsync(Self, old.Id, ct);
+        }
+    }
+
+    private static partial class Log
+    {
+        [LoggerMessage(LogLevel.Warning, "{ModelVersion} is stable on endpoint {Endpoint} but is not the champion: {Why}")]
+        public static partial void Uncrowned(ILogger logger, string modelVersion, string endpoint, string why);
+    }
+}

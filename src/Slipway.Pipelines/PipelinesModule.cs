@@ -1,0 +1,51 @@
+using Microsoft.Extensions.DependencyInjection;
+using Slipway.Data;
+using Slipway.Governance;
+using Slipway.Monitoring;
+using Slipway.Pipelines.Jobs;
+using Slipway.Pipelines.Steps;
+using Slipway.Registry;
+using Slipway.Serving;
+
+namespace Slipway.Pipelines;
+
+/// <summary>Puts pipelines together.</summary>
+public static class PipelinesModule
+{
+    /// <summary>Registers pipelines, their runs, triggers and the loop. Needs all modules to the left.</summary>
+    /// <exception cref="SlipwayException">InvalidArgument with every option that is out of range.</exception>
+    public static IServiceCollection AddPipelines(this IServiceCollection services, PipelinesOptions? options = null)
+    {
+        options ??= new PipelinesOptions();
+        if (options.Problems().ToList() is { Count: > 0 } problems)
+        {
+            throw SlipwayException.Invalid("the pipelines settings are not valid", string.Join("; ", problems));
+        }
+
+        services.AddSingleton(options);
+        services.AddSingleton(new MigrationSource(typeof(PipelinesModule).Assembly));
+        services.AddSingleton<LocalJobRunner>();
+        services.AddSingleton<RowReader>();
+        services.AddSingleton<ModelScorer>();
+        services.AddSingleton<StepRuns>();
+        services.AddSingleton<IStep, TrainStep>();
+        services.AddSingleton<IStep, GateStep>();
+        services.AddSingleton<IStep, RolloutStep>();
+        services.AddSingleton<IStep, CommandStep>();
+        services.AddSingleton<StepKinds>();
+        services.AddSingleton<StepTasks>();
+        services.AddHostedService(p => p.GetRequiredService<StepTasks>());
+        services.AddSingleton(p => new References(p.GetRequiredService<Models>(), p.GetRequiredService<Registry.Runs>(), p.GetRequiredService<DataLayout>()));
+        services.AddSingleton(p => new Pipelines(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<StepKinds>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new PipelineRuns(
+            p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<Pipelines>(), p.GetRequiredService<StepKinds>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new Triggers(
+            p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<PipelineRuns>(), p.GetRequiredService<Alerts>(), p.GetRequiredService<Endpoints>(),
+            p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<Loop>();
+        services.AddClockedWork<PipelineRunWork>();
+        services.AddSubscription<Loop>("pipelines.alerts", Delivery.Once, ["alert.fired"], static (loop, entry, ct) => loop.OnAlertAsync(entry, ct));
+        services.AddSubscription<Loop>("pipelines.stable", Delivery.Once, [Serving.Events.EndpointCreated, Serving.Events.RolloutFinished], static (loop, entry, ct) => loop.OnStableAsync(entry, ct));
+        return services;
+    }
+}
