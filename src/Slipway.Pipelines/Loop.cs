@@ -11,11 +11,11 @@ namespace Slipway.Pipelines;
 /// alert.fired          -> every trigger decides -> a pipeline run, with the alert as its cause           OnAlertAsync
 ///   train              -> a run and a model version, linked to dataset version and pipeline run         TrainStep
 ///   gate               -> evidence of challenger and champion on the same rows -> a gate request        GateStep
-///   propose-rollout    -> a rollout that waits for the gate                                              RolloutStep
+///   propose-rollout    -> a rollout that waits for the gate                                              ProposeRolloutStep
 /// (people approve)     -> approval.granted -> the rollout starts, steps, and finishes or aborts          Serving
-/// endpoint.created,
-/// rollout.finished     -> the alias champion moves, and monitoring goes on against what the new          OnStableAsync
-///                         version was validated on; the monitor of the old version is closed
+/// rollout.finished     -> (the alias champion has moved with it) monitoring goes on against what the     OnFinishedAsync
+///                         new version was validated on; the monitor of the old version is closed
+/// endpoint.created     -> its first version is the champion that later ones are compared with          OnCreatedAsync
 /// </code>
 /// An aborted rollout changes neither alias nor monitor: the champion stays what it was.
 /// </summary>
@@ -26,24 +26,23 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
 
     public Task OnAlertAsync(JournalEntry entry, CancellationToken ct) => triggers.DecideAsync(entry.Read<AlertFired>().AlertId, ct);
 
-    public async Task OnStableAsync(JournalEntry entry, CancellationToken ct)
+    public Task OnFinishedAsync(JournalEntry entry, CancellationToken ct)
     {
-        var (endpoint, version) = entry.Kind == Serving.Events.EndpointCreated
-            ? (entry.Subject.Name, entry.Read<EndpointCreated>().ModelVersion)
-            : Of(entry.Read<RolloutChanged>());
-        await CrownAsync(endpoint, version, ct);
-        await WatchAsync(endpoint, version, ct);
-
-        static (string, string) Of(RolloutChanged rollout) => (rollout.Endpoint, rollout.Candidate);
+        var rollout = entry.Read<RolloutChanged>();
+        return WatchAsync(rollout.Endpoint, rollout.Candidate, ct);
     }
 
-    /// <summary>The champion is what new versions are compared with.</summary>
-    private async Task CrownAsync(string endpoint, string modelVersion, CancellationToken ct)
+    public async Task OnCreatedAsync(JournalEntry entry, CancellationToken ct)
     {
+        var (endpoint, modelVersion) = (entry.Subject.Name, entry.Read<EndpointCreated>().ModelVersion);
         try
         {
             var version = await models.ResolveAsync(modelVersion, ct);
-            await models.SetAliasAsync(Self, version.Name, Champion, version.Version, ct);
+            // A model that has a champion already, on another endpoint or from before, keeps it.
+            if ((await models.GetAsync(version.Name, ct)).Aliases.All(a => a.Alias != Champion))
+            {
+                await models.SetAliasAsync(Self, version.Name, Champion, version.Version, ct);
+            }
         }
         catch (SlipwayException e) when (e.Code is ErrorCode.PreconditionFailed or ErrorCode.NotFound)
         {

@@ -30,7 +30,7 @@ public static class PipelinesModule
         services.AddSingleton<StepRuns>();
         services.AddSingleton<IStep, TrainStep>();
         services.AddSingleton<IStep, GateStep>();
-        services.AddSingleton<IStep, RolloutStep>();
+        services.AddSingleton<IStep, ProposeRolloutStep>();
         services.AddSingleton<IStep, CommandStep>();
         services.AddSingleton<StepKinds>();
         services.AddSingleton<StepTasks>();
@@ -45,7 +45,8 @@ public static class PipelinesModule
         services.AddSingleton<Loop>();
         services.AddClockedWork<PipelineRunWork>();
         services.AddSubscription<Loop>("pipelines.alerts", Delivery.Once, ["alert.fired"], static (loop, entry, ct) => loop.OnAlertAsync(entry, ct));
-        services.AddSubscription<Loop>("pipelines.stable", Delivery.Once, [Serving.Events.EndpointCreated, Serving.Events.RolloutFinished], static (loop, entry, ct) => loop.OnStableAsync(entry, ct));
+        services.AddSubscription<Loop>("pipelines.rollouts", Delivery.Once, [Serving.Events.RolloutFinished], static (loop, entry, ct) => loop.OnFinishedAsync(entry, ct));
+        services.AddSubscription<Loop>("pipelines.endpoints", Delivery.Once, [Serving.Events.EndpointCreated], static (loop, entry, ct) => loop.OnCreatedAsync(entry, ct));
         return services;
     }
 }

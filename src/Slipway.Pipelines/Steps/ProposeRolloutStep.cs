@@ -4,7 +4,7 @@ using Slipway.Serving;
 namespace Slipway.Pipelines.Steps;
 
 /// <summary>Proposes the rollout; it waits for the gate and goes on by itself, after the pipeline run has ended.</summary>
-internal sealed class RolloutStep(Models models, Rollouts rollouts) : IStep
+internal sealed class ProposeRolloutStep(Models models, Rollouts rollouts) : IStep
 {
     public string Kind => StepSpec.RolloutKind;
 
