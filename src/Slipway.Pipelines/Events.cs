@@ -3,25 +3,25 @@ namespace Slipway.Pipelines;
 /// <summary>Kinds of the pipelines' journal entries. Kinds and bodies may only grow.</summary>
 public static class Events
 {
-    /// <summary>Body <see cref="Pipelines.PipelineApplied"/>.</summary>
+    /// <summary>Body <see cref="PipelineApplied"/>.</summary>
     public const string PipelineApplied = "pipeline.applied";
 
-    /// <summary>Body <see cref="Pipelines.PipelineRunStarted"/>; links the pipeline, the causes, the trigger and the dataset versions it will read.</summary>
+    /// <summary>Body <see cref="PipelineRunStarted"/>; links the pipeline, the causes, the trigger and the dataset versions it will read.</summary>
     public const string RunStarted = "pipeline-run.started";
 
-    /// <summary>Body <see cref="Pipelines.PipelineRunFinished"/>; links the pipeline, the causes and what the steps made.</summary>
+    /// <summary>Body <see cref="PipelineRunFinished"/>; links the pipeline, the causes and what the steps made.</summary>
     public const string RunFinished = "pipeline-run.finished";
 
-    /// <summary>Body <see cref="Pipelines.PipelineRunCancelled"/>: somebody asked to stop it.</summary>
+    /// <summary>Body <see cref="PipelineRunCancelled"/>: somebody asked to stop it.</summary>
     public const string RunCancelled = "pipeline-run.cancel-requested";
 
-    /// <summary>Body <see cref="Pipelines.TriggerApplied"/>; links the pipeline.</summary>
+    /// <summary>Body <see cref="TriggerApplied"/>; links the pipeline.</summary>
     public const string TriggerApplied = "trigger.applied";
 
-    /// <summary>Body <see cref="Pipelines.TriggerDecided"/>; links the alert and the pipeline run.</summary>
+    /// <summary>Body <see cref="TriggerDecided"/>; links the alert and the pipeline run.</summary>
     public const string TriggerFired = "trigger.fired";
 
-    /// <summary>Body <see cref="Pipelines.TriggerDecided"/> with the reason; links the alert.</summary>
+    /// <summary>Body <see cref="TriggerDecided"/> with the reason; links the alert.</summary>
     public const string TriggerSuppressed = "trigger.suppressed";
 }
 

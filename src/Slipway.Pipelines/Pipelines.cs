@@ -5,7 +5,9 @@ using Slipway.Pipelines.Steps;
 namespace Slipway.Pipelines;
 
 /// <summary>The pipelines in force and every spec that once was.</summary>
+#pragma warning disable MA0049 // a facade has the plural of what it keeps, here also the module's name
 public sealed class Pipelines
+#pragma warning restore MA0049
 {
     private const int MostSteps = 20;
     private const string Columns = "name AS Name, version AS Version, digest AS Digest, spec AS Spec, applied_by AS AppliedBy, applied_us AS AppliedUs";

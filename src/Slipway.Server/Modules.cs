@@ -3,6 +3,7 @@ using Slipway.Data;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
+using Slipway.Pipelines;
 using Slipway.Registry;
 using Slipway.Serving;
 
@@ -17,5 +18,6 @@ public static class Modules
         .AddData()
         .AddRegistry()
         .AddMonitoring(new MonitoringOptions())
-        .AddServing();
+        .AddServing()
+        .AddPipelines();
 }

@@ -24,6 +24,7 @@ internal enum JobEnd
 }
 
 /// <summary>How a job ended.</summary>
+/// <param name="End">Why it is over.</param>
 /// <param name="ExitCode">As a shell gives it: 128 + N after signal N.</param>
 /// <param name="LogFile">Its output, standard error included; gone after <see cref="LocalJobRunner.Forget"/>.</param>
 internal sealed record JobResult(JobEnd End, int ExitCode, string LogFile)
