@@ -1,4 +1,5 @@
 namespace Slipway.Pipelines;
+
 /// <summary>
 /// Takes a run through its steps. It only decides and looks: the work of a step is a background task of one node (<see cref="StepTasks"/>).
 /// The attempt's number is the fencing token: the end of an attempt that was given up is refused.

@@ -5,6 +5,7 @@ using Slipway.Governance;
 using Slipway.Pipelines;
 using Slipway.Registry;
 using static Slipway.Tests.Pipelines.PipelinesWorld;
+using Runs = Slipway.Registry.Runs;
 using Specs = Slipway.Pipelines.Pipelines;
 
 namespace Slipway.Tests.Pipelines;
@@ -14,21 +15,21 @@ public sealed class PipelineRunsTests
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Train_and_gate_leave_everything_that_is_needed_to_repeat_and_to_judge(Engine engine)
     {
-        await using var world = await CreateAsync(engine, Pipeline);
+        await using var world = await CreateAsync(engine, Retrain);
         var run = await RunAsync(world);
 
         Assert.Equal((PipelineState.Succeeded, "departures/1", null), (run.State, run.ModelVersion, run.Error));
         var data = await world.Get<Datasets>().GetVersionAsync("departures", "main", None);
         Assert.Equal(data.Id, run.Spec.Steps[0].Read<TrainParameters>().Version);
         var trained = await OutputAsync(world, run.Id, 0);
-        var logged = await world.Get<Registry.Runs>().GetAsync(trained.RunId!, None);
+        var logged = await world.Get<Runs>().GetAsync(trained.RunId!, None);
         Assert.Equal(RunStatus.Finished, logged.Status);
         Assert.InRange(logged.Metric("auc")!.Value, 0.78, 0.95);
         Assert.Equal((1000, 2980, 20), (logged.Metric("validation_rows"), logged.Metric("training_rows"), logged.Metric("rows_without_label")));
         Assert.Equal("1", logged.Params.Single(p => p.Key == "seed").Value);
         Assert.Equal((DatasetInput.SlipwaySource, data.Subject.ToString()), (logged.Inputs.Single().SourceType, logged.Inputs.Single().Source));
         Assert.Contains(logged.Tags, t => t.Key == "slipway.code_version" && t.Value.Length > 0);
-        await using (var environment = await world.Get<Registry.Runs>().OpenArtifactAsync(logged.Id, "environment.json", None))
+        await using (var environment = await world.Get<Runs>().OpenArtifactAsync(logged.Id, "environment.json", None))
         {
             Assert.True((await JsonDocument.ParseAsync(environment)).RootElement.GetProperty("packages").EnumerateObject().Count() >= 3);
         }
@@ -56,7 +57,7 @@ public sealed class PipelineRunsTests
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Challenger_with_shuffled_labels_is_measured_beside_the_champion_and_rejected(Engine engine)
     {
-        await using var world = await CreateAsync(engine, Pipeline);
+        await using var world = await CreateAsync(engine, Retrain);
         await RunAsync(world);
         await world.Get<Models>().SetAliasAsync(TestWorld.Ada, "departures", "champion", 1, None);
 
@@ -74,7 +75,7 @@ public sealed class PipelineRunsTests
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Step_that_fails_says_why_and_ends_run_and_experiment_run(Engine engine)
     {
-        await using var world = await CreateAsync(engine, Pipeline);
+        await using var world = await CreateAsync(engine, Retrain);
         var run = await RunAsync(world, new StartRun().With("train.features", new[] { "wait", "note", "nowhere" }));
 
         Assert.Equal(PipelineState.Failed, run.State);
@@ -82,7 +83,7 @@ public sealed class PipelineRunsTests
         var steps = await world.Get<PipelineRuns>().StepsAsync(run.Id, None);
         Assert.Equal([StepState.Failed, StepState.Skipped], steps.Select(s => s.State));
         var experiment = await world.Get<Experiments>().FindByNameAsync("retrain", None);
-        var logged = Assert.Single((await world.Get<Registry.Runs>().SearchAsync(new RunSearch { ExperimentIds = [experiment!.Id] }, None)).Items);
+        var logged = Assert.Single((await world.Get<Runs>().SearchAsync(new RunSearch { ExperimentIds = [experiment!.Id] }, None)).Items);
         Assert.Equal(RunStatus.Failed, logged.Status);
         Assert.Contains("nowhere", logged.Tags.Single(t => t.Key == "slipway.error").Value);
         await world.SealAsync();
@@ -96,7 +97,7 @@ public sealed class PipelineRunsTests
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Start_with_the_same_key_is_the_same_run_and_wrong_values_are_all_named(Engine engine)
     {
-        await using var world = await CreateAsync(engine, Pipeline);
+        await using var world = await CreateAsync(engine, Retrain);
         var runs = world.Get<PipelineRuns>();
         var first = await runs.StartAsync(TestWorld.Ada, "retrain", new StartRun { Key = "k" }, None);
         Assert.Equal(first.Id, (await runs.StartAsync(TestWorld.Ada, "retrain", new StartRun { Key = "k" }, None)).Id);
@@ -117,7 +118,7 @@ public sealed class PipelineRunsTests
         using var folder = new TemporaryFolder();
         var postgres = engine == Engine.Postgres ? await PostgresServer.NewDatabaseAsync() : null;
         string id;
-        await using (var before = await CreateAsync(engine, Pipeline, folder.Path, postgres))
+        await using (var before = await CreateAsync(engine, Retrain, folder.Path, postgres))
         {
             id = (await before.Get<PipelineRuns>().StartAsync(TestWorld.Ada, "retrain", new StartRun().With("train.trainer", new { trees = 3000, minRowsPerLeaf = 20 }), None)).Id;
             await before.PumpAsync();
@@ -133,7 +134,7 @@ public sealed class PipelineRunsTests
         Assert.Equal(2, (await after.Get<PipelineRuns>().StepsAsync(id, None))[0].Attempt);
         Assert.Single(await after.Get<Models>().ListVersionsAsync("departures", None));
         var experiment = await after.Get<Experiments>().FindByNameAsync("retrain", None);
-        Assert.Single((await after.Get<Registry.Runs>().SearchAsync(new RunSearch { ExperimentIds = [experiment!.Id] }, None)).Items);
+        Assert.Single((await after.Get<Runs>().SearchAsync(new RunSearch { ExperimentIds = [experiment!.Id] }, None)).Items);
     }
 
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
@@ -156,7 +157,7 @@ public sealed class PipelineRunsTests
         Assert.Contains($"run {output.RunId} at http://127.0.0.1:5600", text);
         Assert.Contains("said on stderr", text);
         Assert.DoesNotContain("SLIPWAY_TEST_SECRET", text);
-        Assert.Equal(RunStatus.Finished, (await world.Get<Registry.Runs>().GetAsync(output.RunId!, None)).Status);
+        Assert.Equal(RunStatus.Finished, (await world.Get<Runs>().GetAsync(output.RunId!, None)).Status);
 
         var failed = await RunAsync(world, new StartRun().With("command.environment", new Dictionary<string, string> { ["CODE"] = "3" }), "shell");
         Assert.Equal(PipelineState.Failed, failed.State);

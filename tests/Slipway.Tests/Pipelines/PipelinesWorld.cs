@@ -50,7 +50,7 @@ internal static class PipelinesWorld
         Trainer = new LightGbmParameters { Trees = 20, Leaves = 7, MinRowsPerLeaf = 20 },
     };
 
-    public static PipelineSpec Pipeline => new("retrain", [StepSpec.Train(Train), StepSpec.Gate(new GateParameters { Policy = "departures" })]);
+    public static PipelineSpec Retrain => new("retrain", [StepSpec.Train(Train), StepSpec.Gate(new GateParameters { Policy = "departures" })]);
 
     public static async Task<TestWorld> CreateAsync(Engine engine, PipelineSpec? spec = null, string? folder = null, string? postgres = null)
     {

@@ -24,7 +24,7 @@ public sealed class TriggersTests
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Alert_starts_one_run_on_the_window_before_its_end_however_often_it_is_delivered(Engine engine)
     {
-        await using var world = await CreateAsync(engine, Pipeline);
+        await using var world = await CreateAsync(engine, Retrain);
         var triggers = world.Get<Triggers>();
         await triggers.ApplyAsync(TestWorld.Ada, Trigger, None);
         var end = Monday.AddDays(35);
@@ -68,7 +68,7 @@ public sealed class TriggersTests
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Damaged_data_and_foreign_alerts_start_nothing_and_say_so(Engine engine)
     {
-        await using var world = await CreateAsync(engine, Pipeline);
+        await using var world = await CreateAsync(engine, Retrain);
         var triggers = world.Get<Triggers>();
         await triggers.ApplyAsync(TestWorld.Ada, Trigger, None);
 
@@ -88,8 +88,8 @@ public sealed class TriggersTests
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Circle_closes_from_alert_over_gate_and_approval_to_a_new_champion_that_is_watched(Engine engine)
     {
-        var spec = Pipeline with { Steps = [.. Pipeline.Steps, StepSpec.ProposeRollout(new RolloutParameters { Endpoint = "departures", Percents = [100] })] };
-        await using var world = await CreateAsync(engine, Pipeline);
+        var spec = Retrain with { Steps = [.. Retrain.Steps, StepSpec.ProposeRollout(new RolloutParameters { Endpoint = "departures", Percents = [100] })] };
+        await using var world = await CreateAsync(engine, Retrain);
         var first = await RunAsync(world);
         await ApproveAsync(world, (await OutputAsync(world, first.Id, 1)).GateRequest!);
         await world.Get<Endpoints>().CreateAsync(TestWorld.Ada, new CreateEndpoint { Name = "departures", ModelVersion = "departures/1", Policy = "departures" }, None);
