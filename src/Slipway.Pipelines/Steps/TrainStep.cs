@@ -86,9 +86,9 @@ internal sealed class TrainStep(
         // What is measured is what will be served: the exported model in the serving runtime.
         var scores = await Task.Run(() => ModelScorer.Score(trained.Onnx, judge.Table, ct), ct).WaitAsync(ct);
         var metrics = BinaryMetrics.Of(scores, judge.Table.Labels);
-        if (Math.Abs(metrics.LogLoss - trained.Validation.LogLoss) > 1e-4)
+        if (Math.Abs(metrics.Brier - trained.Validation.Brier) > 1e-4)
         {
-            throw new SlipwayException(ErrorCode.DataLoss, "the exported model is not the trained one", $"its log loss is {metrics.LogLoss}, the trained model's {trained.Validation.LogLoss}");
+            throw new SlipwayException(ErrorCode.DataLoss, "the exported model is not the trained one", $"its Brier score is {metrics.Brier}, the trained model's {trained.Validation.Brier}");
         }
 
         await LogAsync(context, run.Id, metrics, learn, judge, trained, ct);

@@ -76,7 +76,7 @@ public sealed class PipelineRunsTests
     public async Task Step_that_fails_says_why_and_ends_run_and_experiment_run(Engine engine)
     {
         await using var world = await CreateAsync(engine, Retrain);
-        var run = await RunAsync(world, new StartRun().With("train.features", new[] { "wait", "note", "nowhere" }));
+        var run = await RunAsync(world, new StartRun().With("train.features", new[] { "wait", "note", "nowhere" }).With("train.categorical", Array.Empty<string>()));
 
         Assert.Equal(PipelineState.Failed, run.State);
         Assert.Contains("there is no column 'nowhere'; 'note' is VARCHAR, not a number", run.Error);
@@ -120,7 +120,7 @@ public sealed class PipelineRunsTests
         string id;
         await using (var before = await CreateAsync(engine, Retrain, folder.Path, postgres))
         {
-            id = (await before.Get<PipelineRuns>().StartAsync(TestWorld.Ada, "retrain", new StartRun().With("train.trainer", new { trees = 3000, minRowsPerLeaf = 20 }), None)).Id;
+            id = (await before.Get<PipelineRuns>().StartAsync(TestWorld.Ada, "retrain", new StartRun().With("train.trainer", new { trees = 300, leaves = 7, minRowsPerLeaf = 20 }), None)).Id;
             await before.PumpAsync();
             Assert.Equal(StepState.Running, (await before.Get<PipelineRuns>().StepsAsync(id, None))[0].State);
         }
@@ -130,7 +130,7 @@ public sealed class PipelineRunsTests
         after.Clock.Advance(TimeSpan.FromSeconds(engine == Engine.Postgres ? 61 : 1));
         var run = await EndAsync(after, id);
 
-        Assert.Equal((PipelineState.Succeeded, "departures/1"), (run.State, run.ModelVersion));
+        Assert.Equal((PipelineState.Succeeded, "departures/1", null), (run.State, run.ModelVersion, run.Error));
         Assert.Equal(2, (await after.Get<PipelineRuns>().StepsAsync(id, None))[0].Attempt);
         Assert.Single(await after.Get<Models>().ListVersionsAsync("departures", None));
         var experiment = await after.Get<Experiments>().FindByNameAsync("retrain", None);

@@ -132,7 +132,7 @@ internal static class PipelinesWorld
         using var connection = new DuckDBConnection("DataSource=:memory:");
         connection.Open();
         using var command = connection.CreateCommand();
-        command.CommandText = "CREATE TABLE t (at TIMESTAMP, wait DOUBLE, hour INTEGER, noise FLOAT, note VARCHAR, late BOOLEAN)";
+        command.CommandText = "CREATE TABLE t (\"at\" TIMESTAMP, wait DOUBLE, hour INTEGER, noise FLOAT, note VARCHAR, late BOOLEAN)";
         command.ExecuteNonQuery();
         var random = new Random(11);
         using (var appender = connection.CreateAppender("t"))

@@ -43,6 +43,7 @@ public sealed class TriggersTests
         Assert.Equal((true, "fired", run.Id), (decision.Fired, decision.Code, decision.Run));
 
         // While it runs, and a day after its end, another alert starts nothing.
+        world.Clock.Advance(TimeSpan.FromSeconds(1));
         await AlertAsync(world, "departures/1", end.AddDays(7));
         await world.PumpAsync(rounds: 2);
         Assert.Equal("run-open", (await triggers.DecisionsAsync("on-alert", None))[0].Code);
@@ -74,7 +75,9 @@ public sealed class TriggersTests
 
         await AlertAsync(world, "departures/1", Monday.AddDays(35), endpoint: "elsewhere");
         await world.PumpAsync();
+        world.Clock.Advance(TimeSpan.FromSeconds(1));
         await AlertAsync(world, "departures/1", Monday.AddDays(35), family: "quality");
+        world.Clock.Advance(TimeSpan.FromSeconds(1));
         await AlertAsync(world, "departures/1", Monday.AddDays(35));
         await world.PumpAsync();
 
