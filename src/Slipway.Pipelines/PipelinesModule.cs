@@ -1,5 +1,4 @@
 using Microsoft.Extensions.DependencyInjection;
-using Slipway.Governance;
 using Slipway.Monitoring;
 using Slipway.Pipelines.Jobs;
 using Slipway.Pipelines.Steps;
