@@ -6,6 +6,7 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 using Slipway.Registry;
 using Slipway.Serving;
@@ -17,7 +18,7 @@ namespace Slipway.Server.Oip;
 /// The Open Inference Protocol over HTTP. Inference is handled before routing, straight from the body to the model and back; the small
 /// endpoints are ordinary routes.
 /// </summary>
-internal static class OipEndpoints
+internal static partial class OipEndpoints
 {
     /// <summary>Largest request body in bytes (64 MiB).</summary>
     public const int MaxBody = 64 << 20;
@@ -36,7 +37,7 @@ internal static class OipEndpoints
         return app.Use(next => context =>
             HttpMethods.IsPost(context.Request.Method) && context.Request.Path.Value is { } path
             && path.StartsWith(Models, StringComparison.Ordinal) && path.EndsWith(Infer, StringComparison.Ordinal)
-                ? InferAsync(context, path, endpoints, authorize) : next(context));
+                ? AnswerOrFailAsync(context, path, endpoints, authorize) : next(context));
     }
 
     /// <summary>Maps metadata and health. <paramref name="predict"/> is given the routes that need the permission, <paramref name="open"/> the probes that need none.</summary>
@@ -81,6 +82,24 @@ internal static class OipEndpoints
         }
 
         return Json(context, status, json => json.WriteString("error", message));
+    }
+
+    /// <summary>Also what nobody foresaw is answered in the protocol's form, and logged.</summary>
+    private static async Task AnswerOrFailAsync(HttpContext context, string path, Endpoints endpoints, Func<HttpContext, ValueTask<SlipwayException?>> authorize)
+    {
+        try
+        {
+            await InferAsync(context, path, endpoints, authorize);
+        }
+        catch (SlipwayException refused) when (!context.Response.HasStarted)
+        {
+            await ErrorAsync(context, Status(refused.Code), refused.Sentence);
+        }
+        catch (Exception defect) when (defect is not (OperationCanceledException or IOException) && !context.Response.HasStarted)
+        {
+            Log.Unforeseen(context.RequestServices.GetRequiredService<ILoggerFactory>().CreateLogger("Slipway.Server.Oip"), defect, path, context.TraceIdentifier);
+            await ErrorAsync(context, 500, $"the server failed; its log holds the details under request {context.TraceIdentifier}");
+        }
     }
 
     private static async Task InferAsync(HttpContext context, string path, Endpoints endpoints, Func<HttpContext, ValueTask<SlipwayException?>> authorize)
@@ -439,5 +458,11 @@ internal static class OipEndpoints
         context.Response.ContentType = "application/json";
         context.Response.ContentLength = buffer.WrittenCount;
         await context.Response.Body.WriteAsync(buffer.WrittenMemory, context.RequestAborted);
+    }
+
+    private static partial class Log
+    {
+        [LoggerMessage(LogLevel.Error, "Inference at {Path} failed (request {RequestId})")]
+        public static partial void Unforeseen(ILogger logger, Exception defect, string path, string requestId);
     }
 }

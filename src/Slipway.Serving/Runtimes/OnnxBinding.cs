@@ -17,6 +17,7 @@ internal sealed class OnnxBinding : IDisposable
         Inputs = [.. inputs.Select(port => Bind(port, port.ShapeFor(batch), input: true))];
         OutputShapes = [.. outputShapes.Select(shape => shape.Select(dimension => dimension < 0 ? batch : dimension).ToArray())];
         Outputs = [.. outputs.Zip(OutputShapes, (port, shape) => Bind(port, shape, input: false))];
+        Bytes = Inputs.Sum(buffer => (long)buffer.Length) + Outputs.Sum(buffer => (long)buffer.Length);
     }
 
     public OrtIoBinding Io { get; }
@@ -26,6 +27,9 @@ internal sealed class OnnxBinding : IDisposable
     public byte[][] Outputs { get; }
 
     public long[][] OutputShapes { get; }
+
+    /// <summary>Bytes of all its buffers.</summary>
+    public long Bytes { get; }
 
     public void Dispose()
     {

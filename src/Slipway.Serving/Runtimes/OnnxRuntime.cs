@@ -26,6 +26,7 @@ internal sealed class OnnxRuntime : IDisposable
     private const int BoundRows = 128;
     private const int BoundBytes = 1 << 20;
     private const int BindingsPerSize = 8;
+    private const long KeptBytes = 32 << 20;
 
     private static readonly RunOptions Options = new();
     private readonly InferenceSession _session;
@@ -36,6 +37,7 @@ internal sealed class OnnxRuntime : IDisposable
     private readonly Dictionary<string, int> _inputIndex;
     private readonly ConcurrentQueue<OnnxBinding>?[] _bindings = new ConcurrentQueue<OnnxBinding>?[BoundRows + 1];
     private long[][]? _boundOutputs;
+    private long _kept;
     private int _users = 1;
 
     private OnnxRuntime(InferenceSession session)
@@ -253,7 +255,11 @@ internal sealed class OnnxRuntime : IDisposable
     private void RunBound(InferRequest request, int batch, long[][] shapes)
     {
         var pool = _bindings[batch] ?? Interlocked.CompareExchange(ref _bindings[batch], new ConcurrentQueue<OnnxBinding>(), null) ?? _bindings[batch]!;
-        if (!pool.TryDequeue(out var binding))
+        if (pool.TryDequeue(out var binding))
+        {
+            Interlocked.Add(ref _kept, -binding.Bytes);
+        }
+        else
         {
             binding = new OnnxBinding(_session, _inputs, _outputs, shapes, batch);
         }
@@ -276,12 +282,13 @@ internal sealed class OnnxRuntime : IDisposable
                 output.Set(binding.Outputs[i]);
             }
 
-            reusable = pool.Count < BindingsPerSize;
+            reusable = pool.Count < BindingsPerSize && Volatile.Read(ref _kept) + binding.Bytes <= KeptBytes;
         }
         finally
         {
             if (reusable)
             {
+                Interlocked.Add(ref _kept, binding.Bytes);
                 pool.Enqueue(binding);
             }
             else

@@ -9,7 +9,7 @@ namespace Slipway.Serving.Tensors;
 /// </summary>
 public sealed class InferRequest : IDisposable
 {
-    private const int PoolSize = 256;
+    private const int PoolSize = 64;
     private static readonly ConcurrentQueue<InferRequest> Pool = new();
     private readonly TensorSet _inputs = new();
     private readonly TensorSet _outputs = new();
@@ -85,6 +85,7 @@ public readonly record struct OutputChoice(string Name, bool? Binary);
 /// <summary>Tensors in order, whose memory is reused from request to request.</summary>
 public sealed class TensorSet
 {
+    private const long KeepBytes = 1 << 20;
     private readonly List<Tensor> _tensors = [];
 
     /// <summary>Tensors in use.</summary>
@@ -127,9 +128,16 @@ public sealed class TensorSet
         }
 
         Count = 0;
-        if (_tensors.Count > 256)
+        var kept = 0L;
+        foreach (var tensor in _tensors)
         {
-            _tensors.RemoveRange(256, _tensors.Count - 256);
+            kept += tensor.Buffer.Length;
+        }
+
+        // The pool holds many requests, so what one of them keeps is bounded too.
+        if (_tensors.Count > 256 || kept > KeepBytes)
+        {
+            _tensors.Clear();
         }
     }
 
