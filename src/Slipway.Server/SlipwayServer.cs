@@ -158,7 +158,11 @@ public sealed class SlipwayServer : IAsyncDisposable
         app.MapMlflow();
         app.MapApi();
         // In a group, so that the fallback for files that the build lists but does not publish is open as well.
-        app.MapGroup("").OpenToAll().MapStaticAssets();
+        app.MapGroup("").OpenToAll().MapStaticAssets(AssetList());
         app.MapRazorComponents<App>().AddInteractiveServerRenderMode().RequirePermission(Permissions.ModelRead);
     }
+
+    // The executable has one list of every asset, which is the default; a host that is not the executable, as in tests, has the pages' list only.
+    private static string? AssetList() =>
+        File.Exists(Path.Combine(AppContext.BaseDirectory, "slipway.staticwebassets.endpoints.json")) ? null : "Slipway.Web.staticwebassets.endpoints.json";
 }
