@@ -1,1 +1,17 @@
-Console.WriteLine("bench");
+using Slipway.Benchmarks;
+
+switch (args)
+{
+    case ["slots"]:
+        RouteBench.Slots();
+        return 0;
+    case ["route"]:
+        RouteBench.Route();
+        return 0;
+    case ["infer", var model, var request]:
+        await RouteBench.InferAsync(model, request);
+        return 0;
+    default:
+        Console.Error.WriteLine("usage: slots | route | infer MODEL.onnx REQUEST.json");
+        return 2;
+}

@@ -86,7 +86,7 @@ public sealed record AnalysisSpec
 /// <param name="Requests">Requests answered or failed.</param>
 /// <param name="Errors">Failures of the model.</param>
 /// <param name="P95Micros">95th percentile of latency in microseconds; NaN without requests.</param>
-public sealed record ArmHealth(long Requests, long Errors, double P95Micros);
+internal sealed record ArmHealth(long Requests, long Errors, double P95Micros);
 
 /// <summary>One variant's quality over labelled predictions, see <see cref="ClassifierQuality.Of"/>.</summary>
 /// <param name="N">Labelled predictions.</param>
@@ -95,7 +95,7 @@ public sealed record ArmHealth(long Requests, long Errors, double P95Micros);
 /// <param name="LogLossVariance">Variance of one prediction's log loss.</param>
 /// <param name="Auc">Area under the ROC curve; NaN if one class is missing.</param>
 /// <param name="AucVariance">Its sampling variance; NaN if one class is missing.</param>
-public sealed record ArmQuality(long N, long Positives, double LogLoss, double LogLossVariance, double Auc, double AucVariance);
+internal sealed record ArmQuality(long N, long Positives, double LogLoss, double LogLossVariance, double Auc, double AucVariance);
 
 /// <summary>Both variants in the same window. Quality is null when no labels were read.</summary>
 /// <param name="Stable">Stable's requests since the candidate was first exposed.</param>
@@ -106,7 +106,7 @@ public sealed record ArmQuality(long N, long Positives, double LogLoss, double L
 /// The candidate's requests since the step began; null outside of an analysis step. Statistics use everything since the exposure, but a step is
 /// passed only on traffic of its own, or the first step's data would wave the later ones through.
 /// </param>
-public sealed record AnalysisSample(ArmHealth Stable, ArmHealth Candidate, ArmQuality? StableQuality = null, ArmQuality? CandidateQuality = null, long? Fresh = null);
+internal sealed record AnalysisSample(ArmHealth Stable, ArmHealth Candidate, ArmQuality? StableQuality = null, ArmQuality? CandidateQuality = null, long? Fresh = null);
 
 /// <summary>What earlier looks established: the smallest p-value and the intersection of the intervals. Kept with the rollout.</summary>
 /// <param name="Looks">By metric.</param>
@@ -133,7 +133,7 @@ public sealed record AnalysisReport(Verdict Verdict, IReadOnlyList<AnalysisCheck
 }
 
 /// <summary>The comparison of candidate and stable. Pure: no clock, no store.</summary>
-public static class Analysis
+internal static class Analysis
 {
     // The normal approximation of the mixture test needs about this many events in each arm (contract: rollouts, 5.2).
     private const long NormalEvents = 100;

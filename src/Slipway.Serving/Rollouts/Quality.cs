@@ -3,10 +3,10 @@ namespace Slipway.Serving;
 /// <summary>A prediction whose true outcome is known.</summary>
 /// <param name="Score">Predicted probability of the positive class.</param>
 /// <param name="Positive">The outcome.</param>
-public readonly record struct LabelledScore(double Score, bool Positive);
+internal readonly record struct LabelledScore(double Score, bool Positive);
 
 /// <summary>Quality of a binary classifier over labelled predictions.</summary>
-public static class ClassifierQuality
+internal static class ClassifierQuality
 {
     // Scores of exactly 0 or 1 would make one wrong answer infinitely bad; this is the clip scikit-learn's log_loss has for float64.
     private const double Clip = 2.220446049250313e-16;

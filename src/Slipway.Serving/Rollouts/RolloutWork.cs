@@ -134,7 +134,8 @@ internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gate
 }
 
 /// <summary>Takes the rollouts' steps: observe, decide purely, commit, publish; again until there is only waiting left.</summary>
-internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserver observer, Routes routes, Models models, TimeProvider clock) : IClockedWork
+internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserver observer, Routes routes, Models models, Wakeups wakeups, TimeProvider clock)
+    : IClockedWork
 {
     public const string WorkKind = "rollout";
     private static readonly Actor Worker = Actor.System("rollout");
@@ -174,13 +175,32 @@ internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserve
                 routes.Find(rollout.Endpoint)?.Revert(rollout.Id);
             }
 
-            if (await transitions.CommitAsync(Worker, rollout, transition, ct) is { Route: { } route })
+            if (await transitions.CommitAsync(Worker, rollout, transition, ct) is not { } committed)
+            {
+                continue;
+            }
+
+            if (committed.Route is { } route)
             {
                 await routes.PublishAsync(route, ct);
+            }
+
+            if (committed.Rollout.Status.Ended)
+            {
+                await WakeQueuedAsync(rollout.Endpoint, ct);
             }
         }
 
         return clock.GetUtcNow();
+    }
+
+    // Proposals that waited for the endpoint need not wait for the next sweep.
+    private async Task WakeQueuedAsync(string endpoint, CancellationToken ct)
+    {
+        foreach (var waiting in (await transitions.ListAsync(endpoint, 100, ct)).Where(rollout => rollout.Status.State == RolloutState.Pending))
+        {
+            await wakeups.WakeAsync(WorkKind, waiting.Id);
+        }
     }
 
     /// <summary>
@@ -189,7 +209,7 @@ internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserve
     /// </summary>
     private async Task<string?> CrownAsync(string candidate, CancellationToken ct)
     {
-        var (name, number) = RouteSpec.Split(candidate);
+        var (name, number) = VersionName.Split(candidate);
         try
         {
             await models.SetAliasAsync(Worker, name, "champion", number, ct);

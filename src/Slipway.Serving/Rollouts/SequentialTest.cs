@@ -5,7 +5,7 @@ namespace Slipway.Serving;
 /// (Johari, Koomen, Pekelis and Walsh, "Always valid inference"): with V the variance of the observed difference d and tau2 the variance of
 /// the mixture, Lambda = sqrt(V/(V+tau2)) * exp(tau2*d*d / (2*V*(V+tau2))). Looking often does not raise the false alarm rate above alpha.
 /// </summary>
-public static class SequentialTest
+internal static class SequentialTest
 {
     /// <summary>The likelihood ratio in favour of a difference. Infinite if V is zero and d is not; 1 if both are zero.</summary>
     public static double Lambda(double difference, double variance, double tau2)

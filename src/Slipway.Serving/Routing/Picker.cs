@@ -8,7 +8,7 @@ namespace Slipway.Serving.Routing;
 /// Which slot an entity has: <c>XXH3_64(utf8(key), seed = XXH3_64(utf8(salt))) mod 10000</c>. The salt is the rollout's id, so that every
 /// rollout draws another set of first users.
 /// </summary>
-public static class Picker
+internal static class Picker
 {
     /// <summary>The hash seed of a salt; computed once per table.</summary>
     public static long Seed(string salt) => unchecked((long)XxHash3.HashToUInt64(Encoding.UTF8.GetBytes(salt)));

@@ -1,5 +1,4 @@
 using System.Text.Json.Serialization;
-using Slipway.Foundation;
 
 namespace Slipway.Serving.Routing;
 
@@ -67,13 +66,4 @@ public sealed record RouteSpec(
         Variants = [new("stable", modelVersion, 100)],
         Rollout = null,
     };
-
-    /// <summary>Splits <c>name/version</c>; model names hold no slash.</summary>
-    internal static (string Name, int Version) Split(string modelVersion)
-    {
-        var slash = modelVersion.LastIndexOf('/');
-        return slash > 0 && int.TryParse(modelVersion.AsSpan(slash + 1), System.Globalization.NumberStyles.None, null, out var version)
-            ? (modelVersion[..slash], version)
-            : throw new SlipwayException(ErrorCode.InvalidArgument, $"'{modelVersion}' is not a model version", "a model version is written NAME/NUMBER", "use for instance flights/2");
-    }
 }

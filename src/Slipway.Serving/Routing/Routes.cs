@@ -61,7 +61,7 @@ internal sealed partial class Routes(LoadedModels models, ILogger<Routes> log) :
                 {
                     var runtime = await models.PinAsync(variant.ModelVersion, ct);
                     pinned.Add(variant.ModelVersion);
-                    var (name, number) = RouteSpec.Split(variant.ModelVersion);
+                    var (name, number) = VersionName.Split(variant.ModelVersion);
                     variants.Add(new(variant.Name, variant.ModelVersion, name, $"{number}", runtime));
                 }
                 catch (Exception failure) when (failure is not OperationCanceledException)

@@ -7,7 +7,7 @@ namespace Slipway.Serving.Routing;
 /// The 10,000 slots of a route. A slot names a variant by index; an entity's slot never changes under one salt, so what an entity sees changes
 /// only when its slot is given away. A change of weights gives away the least possible number of slots.
 /// </summary>
-public static class SlotTable
+internal static class SlotTable
 {
     /// <summary>Slots of a table: weights have steps of 0.01 %.</summary>
     public const int Size = 10_000;

@@ -1,6 +1,5 @@
 using Slipway.Foundation;
 using Slipway.Registry;
-using Slipway.Serving.Routing;
 
 namespace Slipway.Serving.Runtimes;
 
@@ -98,7 +97,7 @@ internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout l
 
     private async Task<OnnxRuntime> LoadAsync(string modelVersion)
     {
-        var (name, number) = RouteSpec.Split(modelVersion);
+        var (name, number) = VersionName.Split(modelVersion);
         var version = await models.GetVersionAsync(name, number, CancellationToken.None);
         var main = MainFile(version);
         var folder = Path.Combine(layout.Temporary, $"model-{Ids.New()}");

@@ -28,7 +28,8 @@ internal sealed class OnnxRuntime : IDisposable
     private const int BindingsPerSize = 8;
     private const long KeptBytes = 32 << 20;
 
-    private static readonly RunOptions Options = new();
+    // Failures of a run are values here; ONNX Runtime would print each of them as well.
+    private static readonly RunOptions Options = new() { LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL };
     private readonly InferenceSession _session;
     private readonly Port[] _inputs;
     private readonly Port[] _outputs;
@@ -54,8 +55,11 @@ internal sealed class OnnxRuntime : IDisposable
     /// <summary>Inputs, outputs and feature names as the model declares them.</summary>
     public ModelSignature Signature { get; }
 
-    /// <summary>Median time of a one-row call when it was loaded, in microseconds: decides whether calls run on the request's thread at once.</summary>
-    public double CallMicros { get; private set; }
+    /// <summary>
+    /// Median time of a one-row call when it was loaded, in microseconds: decides whether calls run on the request's thread at once. Infinite if the
+    /// model takes no zeros, for then nothing is known.
+    /// </summary>
+    public double CallMicros { get; private set; } = double.PositiveInfinity;
 
     /// <summary>Whether one-row requests run through prepared bindings.</summary>
     public bool IsBound => _boundOutputs is not null;
@@ -324,19 +328,20 @@ internal sealed class OnnxRuntime : IDisposable
     }
 
     /// <summary>
-    /// Runs zeros in batches of one and two. Output shapes that are the same in both, or have the batch size where they differ, can be
+    /// Runs zeros (empty texts) in batches of one and two. Output shapes that are the same in both, or have the batch size where they differ, can be
     /// predicted and are bound; whether the first dimension is a batch is thereby observed, not assumed.
     /// </summary>
     private void Warm()
     {
         using var request = InferRequest.Rent();
-        if (_inputs.Any(port => port.Datatype == Datatype.Bytes || !port.FixedBehindBatch) || !TryZeros(request, 1))
+        if (!TryZeros(request, 1))
         {
             return;
         }
 
         var one = Shapes(request);
-        if (_inputs.Any(port => port.Batched) && TryZeros(request, 2) && _outputs.All(port => port.Datatype != Datatype.Bytes && !port.ClassMap))
+        var numeric = _inputs.All(port => port.Datatype != Datatype.Bytes && port.FixedBehindBatch) && _outputs.All(port => port.Datatype != Datatype.Bytes && !port.ClassMap);
+        if (numeric && _inputs.Any(port => port.Batched) && TryZeros(request, 2))
         {
             var two = Shapes(request);
             var predicted = one.Zip(two, Predict).OfType<long[]>().ToArray();
@@ -365,6 +370,10 @@ internal sealed class OnnxRuntime : IDisposable
             tensor.Datatype = port.Datatype;
             tensor.TrySetShape(port.ShapeFor(batch));
             tensor.Allocate(checked((int)(tensor.Count * port.Datatype.Size()))).Clear();
+            for (var text = 0; port.Datatype == Datatype.Bytes && text < tensor.Count; text++)
+            {
+                tensor.AppendElement([]);
+            }
         }
 
         return Run(request).Ok;

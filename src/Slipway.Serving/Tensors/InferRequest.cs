@@ -11,6 +11,11 @@ public sealed class InferRequest : IDisposable
 {
     private const int PoolSize = 64;
     private static readonly ConcurrentQueue<InferRequest> Pool = new();
+
+    // Most requests begin and end on one thread; the shared pool serves those that do not.
+    [ThreadStatic]
+    private static InferRequest? own;
+
     private readonly TensorSet _inputs = new();
     private readonly TensorSet _outputs = new();
     private readonly List<OutputChoice> _requested = [];
@@ -52,7 +57,16 @@ public sealed class InferRequest : IDisposable
     internal float[] OutputScratch { get; set; } = [];
 
     /// <summary>Takes an empty request from the pool.</summary>
-    public static InferRequest Rent() => Pool.TryDequeue(out var request) ? request : new InferRequest();
+    public static InferRequest Rent()
+    {
+        if (own is { } mine)
+        {
+            own = null;
+            return mine;
+        }
+
+        return Pool.TryDequeue(out var request) ? request : new InferRequest();
+    }
 
     /// <summary>Forgets everything that was set, so that the object can read another request.</summary>
     public void Reset()
@@ -72,7 +86,11 @@ public sealed class InferRequest : IDisposable
     public void Dispose()
     {
         Reset();
-        if (Pool.Count < PoolSize)
+        if (own is null)
+        {
+            own = this;
+        }
+        else if (Pool.Count < PoolSize)
         {
             Pool.Enqueue(this);
         }

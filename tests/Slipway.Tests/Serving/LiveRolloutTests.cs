@@ -1,0 +1,106 @@
+using System.Net;
+using Slipway.Foundation;
+using Slipway.Governance;
+using Slipway.Registry;
+using Slipway.Serving;
+using Slipway.Tests.Governance;
+
+namespace Slipway.Tests.Serving;
+
+/// <summary>Rollouts as they run in the product: the whole server, its clock and its journal, and traffic over HTTP the whole time.</summary>
+public sealed class LiveRolloutTests : IAsyncLifetime
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    private readonly string _folder = Directory.CreateTempSubdirectory("slipway-live-").FullName;
+    private SlipwayServer _server = null!;
+    private HttpClient _http = null!;
+
+    public async ValueTask InitializeAsync()
+    {
+        _server = SlipwayServer.Create(new SlipwayOptions { DataDirectory = _folder, Urls = ["http://127.0.0.1:0"] });
+        await _server.StartAsync(CancellationToken.None);
+        _http = new HttpClient { BaseAddress = new Uri(_server.Urls[0]) };
+        await Get<Models>().CreateAsync(TestWorld.Ada, "iris", null, CancellationToken.None);
+        foreach (var content in new[] { ReferenceModels.Bytes("iris_logreg"), ReferenceModels.Bytes("iris_logreg"), TinyOnnx.BreaksOnRealInput() })
+        {
+            var blob = await Get<IBlobStore>().PutAsync(new MemoryStream(content), CancellationToken.None);
+            await Get<Models>().RegisterAsync(
+                TestWorld.Ada, new RegisterVersion { Name = "iris", Source = "s3://models/m", Files = [new("model.onnx", blob.Hash, blob.Size)] }, CancellationToken.None);
+        }
+
+        await Get<Endpoints>().CreateAsync(TestWorld.Ada, new CreateEndpoint { Name = "flowers", ModelVersion = "iris/1" }, CancellationToken.None);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _http.Dispose();
+        await _server.StopAsync(CancellationToken.None);
+        await _server.DisposeAsync();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task Good_canary_waits_for_its_gate_and_finishes_and_a_breaking_one_is_rolled_back_without_one_failed_request()
+    {
+        using var stop = new CancellationTokenSource();
+        var traffic = TrafficAsync(stop.Token);
+        await Get<Policies>().ApplyAsync(Samples.Root, Samples.Automatic, CancellationToken.None);
+        var quick = new AnalysisSpec { MinRequests = 20, Interval = TimeSpan.FromMilliseconds(200), LatencyFloorMicros = 1e6 };
+        var plan = RolloutSpec.Canary(quick, 50, 100) with { Bake = TimeSpan.FromMilliseconds(500) };
+
+        var good = await Get<Rollouts>().ProposeAsync(TestWorld.Ada, new() { Endpoint = "flowers", Candidate = "iris/2", Spec = plan, Policy = "automatic" }, CancellationToken.None);
+        Assert.Equal(RolloutState.Pending, (await Get<Rollouts>().GetAsync(good.Id, CancellationToken.None)).Status.State);
+        await Get<Gates>().RequestAsync(Samples.Root, new("model-version", "iris/2"), "automatic", Samples.Good, ["ada"], CancellationToken.None);
+        var ended = await EndAsync(good.Id);
+        Assert.True(ended.Status.State == RolloutState.Healthy, ended.Status.Cause);
+
+        var bad = await Get<Rollouts>().ProposeAsync(TestWorld.Ada, new() { Endpoint = "flowers", Candidate = "iris/3", Spec = plan }, CancellationToken.None);
+        ended = await EndAsync(bad.Id);
+        Assert.True(ended.Status.State == RolloutState.Aborted, ended.Status.Cause);
+        Assert.Contains("local fuse", ended.Status.Cause);
+
+        await stop.CancelAsync();
+        var (answered, failed, versions) = await traffic;
+        Assert.Equal(0, failed);
+        Assert.True(answered > 100, $"only {answered} requests were answered");
+        // The breaking version never answered anybody.
+        Assert.Equal(["1", "2"], versions.Order(StringComparer.Ordinal));
+        Assert.Equal("iris/2", (await Get<Endpoints>().GetAsync("flowers", CancellationToken.None)).ModelVersion);
+        Assert.True((await Get<Audit>().VerifyAsync(CancellationToken.None)).Intact);
+    }
+
+    private async Task<(int Answered, int Failed, HashSet<string> Versions)> TrafficAsync(CancellationToken stop)
+    {
+        var (answered, failed, versions) = (0, 0, new HashSet<string>(StringComparer.Ordinal));
+        for (var i = 0; !stop.IsCancellationRequested; i++)
+        {
+            var body = $$$"""{"parameters":{"entity_key":"user-{{{i % 500}}}"},"inputs":[{"name":"X","shape":[1,4],"datatype":"FP32","data":[5.{{{i % 10}}},3,4.1,1.3]}]}""";
+            using var response = await _http.PostAsync("/v2/models/flowers/infer", new StringContent(body), CancellationToken.None);
+            answered++;
+            failed += response.StatusCode == HttpStatusCode.OK ? 0 : 1;
+            versions.Add(System.Text.Json.JsonDocument.Parse(await response.Content.ReadAsStringAsync(CancellationToken.None)).RootElement.GetProperty("model_version").GetString()!);
+            await Task.Delay(2, CancellationToken.None);
+        }
+
+        return (answered, failed, versions);
+    }
+
+    private async Task<Rollout> EndAsync(string id)
+    {
+        for (var waited = TimeSpan.Zero; waited < Patience; waited += TimeSpan.FromMilliseconds(100))
+        {
+            if (await Get<Rollouts>().GetAsync(id, CancellationToken.None) is { Status.Ended: true } ended)
+            {
+                return ended;
+            }
+
+            await Task.Delay(100, CancellationToken.None);
+        }
+
+        var present = await Get<Rollouts>().GetAsync(id, CancellationToken.None);
+        throw new TimeoutException($"after {Patience} rollout {id} is {present.Status.State} ({present.Status.Pause}) in step {present.Status.Step}: {present.Status.Cause}; {present.LastAnalysis?.Why}");
+    }
+
+    private T Get<T>()
+        where T : notnull => (T)_server.Services.GetService(typeof(T))!;
+}
