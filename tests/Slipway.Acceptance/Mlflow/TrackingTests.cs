@@ -1,7 +1,7 @@
 using System.Net;
 using System.Text.Json.Nodes;
 
-namespace Slipway.Tests.Mlflow;
+namespace Slipway.Acceptance.Mlflow;
 
 public sealed class TrackingTests(MlflowServer server) : IClassFixture<MlflowServer>
 {

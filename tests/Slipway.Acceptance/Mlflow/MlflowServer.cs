@@ -1,8 +1,9 @@
 using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json.Nodes;
+using Slipway.Server;
 
-namespace Slipway.Tests.Mlflow;
+namespace Slipway.Acceptance.Mlflow;
 
 /// <summary>A running server in single-user mode, shared by the tests of a class.</summary>
 public sealed class MlflowServer : IAsyncLifetime

@@ -3,7 +3,7 @@ using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
 
-namespace Slipway.Tests.Mlflow;
+namespace Slipway.Acceptance.Mlflow;
 
 public sealed class RegistryTests(MlflowServer server) : IClassFixture<MlflowServer>
 {
@@ -118,23 +118,23 @@ public sealed class RegistryTests(MlflowServer server) : IClassFixture<MlflowSer
     }
 
     [Theory]
-    [InlineData("PUT", "/0/x/..%2f..%2fevil", 400)]
-    [InlineData("PUT", "/0/x/..%5c..%5cevil", 400)]
-    [InlineData("PUT", "/0/x/%252e%252e/evil", 400)]
-    [InlineData("PUT", "/0/x/a%0d%0aX-Evil:%201", 400)]
-    [InlineData("PUT", "/0/x/C:%5cevil", 400)]
-    [InlineData("PUT", "//etc/evil", 400)]
-    [InlineData("PUT", "/0/x/../../../../evil", 404)]
-    [InlineData("PUT", "/0/x/%2e%2e/%2e%2e/%2e%2e/evil", 404)]
-    [InlineData("PUT", "/0/x/./nul.txt", 400)]
-    [InlineData("PUT", "/0/x/a;/..%2f..%2fevil", 400)]
-    [InlineData("DELETE", "/", 400)]
-    [InlineData("DELETE", "/.", 400)]
-    [InlineData("DELETE", "/..%2f", 400)]
-    [InlineData("GET", "?path=../../../../etc", 400)]
-    [InlineData("GET", "?path=%2e%2e%2f", 400)]
-    [InlineData("GET", "/%00", 400)]
-    public async Task Hostile_path_is_refused_as_it_came_over_the_wire(string method, string path, int status)
+    [InlineData("PUT", "/0/x/..%2f..%2fevil", "400")]
+    [InlineData("PUT", "/0/x/..%5c..%5cevil", "400")]
+    [InlineData("PUT", "/0/x/%252e%252e/evil", "400")]
+    [InlineData("PUT", "/0/x/a%0d%0aX-Evil:%201", "400")]
+    [InlineData("PUT", "/0/x/C:%5cevil", "400")]
+    [InlineData("PUT", "//etc/evil", "400")]
+    [InlineData("PUT", "/0/x/../../../../evil", "404|405")]
+    [InlineData("PUT", "/0/x/%2e%2e/%2e%2e/%2e%2e/evil", "404|405")]
+    [InlineData("PUT", "/0/x/./nul.txt", "400")]
+    [InlineData("PUT", "/0/x/a;/..%2f..%2fevil", "400")]
+    [InlineData("DELETE", "/", "400")]
+    [InlineData("DELETE", "/.", "400")]
+    [InlineData("DELETE", "/..%2f", "400")]
+    [InlineData("GET", "?path=../../../../etc", "400")]
+    [InlineData("GET", "?path=%2e%2e%2f", "400")]
+    [InlineData("GET", "/%00", "400")]
+    public async Task Hostile_path_is_refused_as_it_came_over_the_wire(string method, string path, string status)
     {
         await PutAsync($"{Artifacts}/0/keep/artifacts/kept.txt", "kept"u8.ToArray());
         // A raw socket, because HTTP clients clean paths before they send them.
@@ -144,7 +144,8 @@ public sealed class RegistryTests(MlflowServer server) : IClassFixture<MlflowSer
         await stream.WriteAsync(Encoding.ASCII.GetBytes($"{method} {Artifacts}{path} HTTP/1.1\r\nHost: 127.0.0.1:{server.Client.BaseAddress.Port}\r\nConnection: close\r\nContent-Length: 4\r\n\r\nevil"));
         using var reader = new StreamReader(stream);
         var answer = await reader.ReadToEndAsync();
-        Assert.StartsWith($"HTTP/1.1 {status} ", answer, StringComparison.Ordinal);
+        // Dot segments are folded before routing, so that such a request never reaches the artifacts at all.
+        Assert.Matches($"^HTTP/1.1 ({status}) ", answer);
         Assert.DoesNotContain("X-Evil:", answer.Split("\r\n\r\n")[0], StringComparison.Ordinal);
         Assert.Equal("kept", await server.Client.GetStringAsync($"{Artifacts}/0/keep/artifacts/kept.txt"));
     }
