@@ -2,6 +2,7 @@ using Slipway.Data;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
+using Slipway.Pipelines;
 using Slipway.Registry;
 using Slipway.Serving;
 using Slipway.Web.Charts;
@@ -23,7 +24,7 @@ internal sealed record WaitingItem(string State, string Text, string Path, DateT
 internal sealed record ModelLoop(string Endpoint, string Model, string Version, IReadOnlyList<LoopRing.Stage> Stages);
 
 /// <summary>Reads the state of everything that is live, in a handful of queries a page view.</summary>
-internal sealed class Overview(Endpoints endpoints, Rollouts rollouts, Models models, Datasets datasets, Gates gates, Monitors monitors, Alerts alerts, Lineage lineage)
+internal sealed class Overview(Endpoints endpoints, Rollouts rollouts, Models models, Datasets datasets, Gates gates, Monitors monitors, Alerts alerts, Lineage lineage, PipelineRuns pipelineRuns)
 {
     public async Task<OverviewPicture> PictureAsync(Actor actor, CancellationToken ct)
     {
@@ -36,14 +37,15 @@ internal sealed class Overview(Endpoints endpoints, Rollouts rollouts, Models mo
         foreach (var endpoint in live)
             moving.AddRange((await rollouts.ListAsync(endpoint.Name, ct)).Where(r => !r.Status.Ended));
 
+        var running = (await pipelineRuns.ListAsync(null, 50, ct)).Where(r => r.State == PipelineState.Running).ToList();
         var loops = new List<ModelLoop>();
         foreach (var endpoint in live)
-            loops.Add(await LoopAsync(endpoint, moving.FirstOrDefault(r => r.Endpoint == endpoint.Name), watched, firing, ct));
+            loops.Add(await LoopAsync(endpoint, moving.FirstOrDefault(r => r.Endpoint == endpoint.Name), TrainingFor(endpoint, running, firing, live.Count), watched, firing, ct));
 
-        return new OverviewPicture(Tiles(live, watched, firing, moving, pending, known.Count), Waiting(firing, pending, moving), loops, known.Count);
+        return new OverviewPicture(Tiles(live, watched, firing, moving, pending, running), Waiting(firing, pending, moving), loops, known.Count);
     }
 
-    private static List<OverviewTile> Tiles(IReadOnlyList<Endpoint> live, IReadOnlyList<Monitor> watched, IReadOnlyList<Alert> firing, List<Rollout> moving, IReadOnlyList<GateRequest> pending, int models)
+    private static List<OverviewTile> Tiles(IReadOnlyList<Endpoint> live, IReadOnlyList<Monitor> watched, IReadOnlyList<Alert> firing, List<Rollout> moving, IReadOnlyList<GateRequest> pending, List<PipelineRun> running)
     {
         var down = live.Count(e => !e.Ready);
         var broken = watched.Count(m => m.LastError is not null);
@@ -54,7 +56,7 @@ internal sealed class Overview(Endpoints endpoints, Rollouts rollouts, Models mo
             new("Monitors", watched.Count, broken > 0 || firing.Count > 0 ? "bad" : watched.Count == 0 ? "idle" : "ok", firing.Count > 0 ? Say.Count(firing.Count, "alert") : broken > 0 ? $"{broken} failed" : watched.Count == 0 ? "none yet" : "all quiet", firing.Count > 0 ? "alerts" : "monitors"),
             new("Rollouts under way", moving.Count, paused > 0 ? "warn" : moving.Count > 0 ? "busy" : "idle", paused > 0 ? $"{paused} paused" : moving.Count > 0 ? "moving" : "none", moving.Count > 0 ? $"rollouts/{moving[0].Id}" : "endpoints"),
             new("Approvals", pending.Count, pending.Count > 0 ? "wait" : "ok", pending.Count > 0 ? "waiting" : "none open", "governance"),
-            new("Models", models, "idle", models == 0 ? "none yet" : "registered", "models"),
+            new("Pipelines at work", running.Count, running.Count > 0 ? "busy" : "idle", running.Count > 0 ? "running" : "none", running.Count > 0 ? $"pipelines/{running[0].Id}" : "pipelines"),
         ];
     }
 
@@ -65,7 +67,7 @@ internal sealed class Overview(Endpoints endpoints, Rollouts rollouts, Models mo
         .. firing.Where(a => a.AcknowledgedBy is null).Select(a => new WaitingItem("firing", a.Sentence, $"alerts/{a.Id}", a.FiredAt)),
     ];
 
-    private async Task<ModelLoop> LoopAsync(Endpoint endpoint, Rollout? rollout, IReadOnlyList<Monitor> watched, IReadOnlyList<Alert> firing, CancellationToken ct)
+    private async Task<ModelLoop> LoopAsync(Endpoint endpoint, Rollout? rollout, PipelineRun? training, IReadOnlyList<Monitor> watched, IReadOnlyList<Alert> firing, CancellationToken ct)
     {
         var model = endpoint.ModelVersion[..Math.Max(0, endpoint.ModelVersion.LastIndexOf('/'))];
         var versions = (await models.ListVersionsAsync(model, ct)).OrderByDescending(v => v.Version).ToList();
@@ -76,7 +78,9 @@ internal sealed class Overview(Endpoints endpoints, Rollouts rollouts, Models mo
         return new ModelLoop(endpoint.Name, model, $"version {endpoint.ModelVersion[(model.Length + 1)..]}",
         [
             await DataStageAsync(new Subject("model-version", endpoint.ModelVersion), ct),
-            newest is null
+            training is not null
+                ? new("train", "running", $"the pipeline {training.Pipeline} is at work", SubjectLink.Path(training.Subject), training.CreatedAt)
+                : newest is null
                 ? new("train", "idle", "no version")
                 : new("train", "ok", $"version {newest.Version} is the newest", SubjectLink.Path(newest.Subject), newest.CreatedAt, "trained"),
             request is null
@@ -91,6 +95,13 @@ internal sealed class Overview(Endpoints endpoints, Rollouts rollouts, Models mo
                     ? new("watch", "idle", "nothing watches it", Word: "not watched")
                     : new("watch", monitor.LastError is null ? "ok" : "failed", monitor.Watermark is { } mark ? $"complete up to {Say.Moment(mark)}" : "no prediction yet", SubjectLink.Path(monitor.Subject), null, monitor.LastError is null ? "quiet" : "failed"),
         ]);
+    }
+
+    // A retraining belongs to the endpoint whose alert caused it; one started by hand is shown where there is no doubt.
+    private static PipelineRun? TrainingFor(Endpoint endpoint, List<PipelineRun> running, IReadOnlyList<Alert> firing, int live)
+    {
+        var alerts = firing.Where(a => a.Endpoint == endpoint.Name).Select(a => a.Subject).ToHashSet();
+        return running.FirstOrDefault(r => r.Causes.Any(alerts.Contains)) ?? (live == 1 ? running.FirstOrDefault() : null);
     }
 
     private async Task<LoopRing.Stage> DataStageAsync(Subject version, CancellationToken ct)
