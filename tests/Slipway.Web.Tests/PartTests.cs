@@ -101,7 +101,8 @@ public sealed class PartTests : BunitContext
         var part = Render<DeniedState>(p => p.Add(d => d.Permission, "audit.read"));
 
         Assert.Contains("audit.read", part.Markup, StringComparison.Ordinal);
-        Assert.Contains("grace", part.Find("pre").TextContent, StringComparison.Ordinal);
+        Assert.Contains("grace does not have", part.Find("p").TextContent, StringComparison.Ordinal);
+        Assert.Equal("slipway user roles", part.Find("pre").TextContent);
     }
 
     [Fact]
