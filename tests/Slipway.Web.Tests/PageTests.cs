@@ -79,7 +79,7 @@ public sealed class PageTests
         var page = world.Render<GovernancePage>(p => p.Add(g => g.Id, request.Id));
 
         var auc = page.WaitForElements("tr").Single(r => r.QuerySelector("th code")?.TextContent == "metrics.auc");
-        Assert.Equal(["0.75", "0.7", "+0.05"], auc.QuerySelectorAll("td").Select(c => c.TextContent));
+        Assert.Equal(["0.75", "0.7", "+0.05", "5,000"], auc.QuerySelectorAll("td").Select(c => c.TextContent));
 
         page.Find("textarea").Input("compared both on the same rows");
         page.FindAll("button").Single(b => b.TextContent == "Approve").Click();
