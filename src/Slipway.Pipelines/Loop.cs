@@ -26,10 +26,18 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
 
     public Task OnAlertAsync(JournalEntry entry, CancellationToken ct) => triggers.DecideAsync(entry.Read<AlertFired>().AlertId, ct);
 
-    public Task OnFinishedAsync(JournalEntry entry, CancellationToken ct)
+    public async Task OnFinishedAsync(JournalEntry entry, CancellationToken ct)
     {
         var rollout = entry.Read<RolloutChanged>();
-        return WatchAsync(rollout.Endpoint, rollout.Candidate, ct);
+        try
+        {
+            await WatchAsync(rollout.Endpoint, rollout.Candidate, ct);
+        }
+        catch (SlipwayException e) when (e.Code is ErrorCode.NotFound or ErrorCode.Conflict or ErrorCode.InvalidArgument)
+        {
+            // Somebody removed the version or watches it in another way. The monitor of the version before stays, and later entries are not held up.
+            Log.Unwatched(log, rollout.Candidate, rollout.Endpoint, e.Sentence);
+        }
     }
 
     public async Task OnCreatedAsync(JournalEntry entry, CancellationToken ct)
@@ -65,7 +73,19 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
 
         if (open.All(m => m.ModelVersion != modelVersion))
         {
-            await monitors.WatchAsync(Self, request with { Window = before.Window, Thresholds = before.Thresholds }, ct);
+            // A feature that the new version does not have cannot be watched any more.
+            string[]? watched = before.Watched is null ? null : [.. before.Watched.Intersect(request.FeatureNames, StringComparer.Ordinal)];
+            await monitors.WatchAsync(
+                Self,
+                request with
+                {
+                    Watched = watched is { Length: > 0 } ? watched : null,
+                    Window = before.Window,
+                    Thresholds = before.Thresholds,
+                    ScoreOutput = before.ScoreOutput,
+                    PositiveFrom = before.PositiveFrom,
+                },
+                ct);
         }
 
         foreach (var old in open.Where(m => m.ModelVersion != modelVersion))
@@ -76,6 +96,9 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
 
     private static partial class Log
     {
+        [LoggerMessage(LogLevel.Warning, "Monitoring of endpoint {Endpoint} did not go over to {ModelVersion}: {Why}")]
+        public static partial void Unwatched(ILogger logger, string modelVersion, string endpoint, string why);
+
         [LoggerMessage(LogLevel.Warning, "{ModelVersion} is stable on endpoint {Endpoint} but is not the champion: {Why}")]
         public static partial void Uncrowned(ILogger logger, string modelVersion, string endpoint, string why);
     }

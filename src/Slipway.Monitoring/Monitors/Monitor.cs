@@ -37,4 +37,13 @@ public sealed record Monitor(
 {
     /// <summary>`monitor:{id}`.</summary>
     public Subject Subject => new("monitor", Id);
+
+    /// <summary>The features that are watched; null when all are.</summary>
+    public IReadOnlyList<string>? Watched { get; init; }
+
+    /// <summary>Which output is the score; -1 is the last one.</summary>
+    public int ScoreOutput { get; init; } = -1;
+
+    /// <summary>A label at or above this value is a true outcome.</summary>
+    public double PositiveFrom { get; init; } = 0.5;
 }

@@ -46,7 +46,12 @@ internal sealed class MonitorRow
         MonitorConfig config = ReadConfig();
         return new Monitor(
             Id, Endpoint, ModelVersion, config.FeatureNames, config.Window, config.Thresholds, Reference, ReferenceRows, ReferenceAuc,
-            At(NextUs), At(WatermarkUs), CreatedBy, Time.FromMicros(CreatedUs), At(StoppedUs), LastError);
+            At(NextUs), At(WatermarkUs), CreatedBy, Time.FromMicros(CreatedUs), At(StoppedUs), LastError)
+        {
+            Watched = config.Watched,
+            ScoreOutput = config.ScoreOutput,
+            PositiveFrom = config.PositiveFrom,
+        };
     }
 
     private static DateTimeOffset? At(long? micros) => micros is { } m ? Time.FromMicros(m) : null;

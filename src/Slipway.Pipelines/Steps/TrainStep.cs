@@ -66,7 +66,7 @@ internal sealed class TrainStep(
     private async Task<ModelVersion> MakeAsync(StepContext context, TrainParameters p, RowSelection training, RowSelection validation, Run run, CancellationToken ct)
     {
         var source = await datasets.GetVersionAsync(p.Dataset, p.Version, ct);
-        await datasets.PinAsync(context.Actor, source, run.Subject, ct);
+        // This also pins the version for the run.
         await runs.LogInputAsync(
             context.Actor, run.Id,
             new DatasetInput(

@@ -102,7 +102,7 @@ public sealed class TriggersTests
         Assert.Equal((3, 1000, 1000), (reference!.Reference.Columns.Count, reference.Reference.Scores!.Length, reference.Reference.Labels!.Length));
         Assert.Contains(reference.Reference.Columns[2], float.IsNaN);
         Assert.Equal(["hour"], reference.Categorical);
-        var watched = await world.Get<Monitors>().WatchAsync(TestWorld.Ada, reference with { Window = WindowRule.Day() }, None);
+        var watched = await world.Get<Monitors>().WatchAsync(TestWorld.Ada, reference with { Window = WindowRule.Day(), Watched = ["wait", "noise"] }, None);
         Assert.InRange(watched.ReferenceAuc!.Value, 0.78, 0.95);
         await world.Get<Slipway.Pipelines.Pipelines>().ApplyAsync(TestWorld.Ada, spec, None);
         await world.Get<Triggers>().ApplyAsync(TestWorld.Ada, Trigger, None);
@@ -127,6 +127,7 @@ public sealed class TriggersTests
         Assert.NotNull(monitors["departures/1"].StoppedAt);
         Assert.Null(monitors["departures/2"].StoppedAt);
         Assert.Equal("day", monitors["departures/2"].Window.Period);
+        Assert.Equal(["wait", "noise"], monitors["departures/2"].Watched!);
         Assert.NotEqual(monitors["departures/1"].ReferenceHash, monitors["departures/2"].ReferenceHash);
         Assert.True((await world.Journal.VerifyAsync(None)).Intact);
     }
