@@ -51,6 +51,8 @@ internal static class CommandLine
             LabelCommand.Build(globals, terminal),
             AlertCommand.Build(globals, terminal),
             ReceiverCommand.Build(globals, terminal),
+            PipelineCommand.Build(globals, terminal),
+            TriggerCommand.Build(globals, terminal),
             LineageCommand.Build(globals, terminal),
             AuditCommand.Build(globals, terminal),
             UserCommand.Build(globals, terminal),

@@ -106,6 +106,45 @@ public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer
     }
 
     [Fact]
+    public async Task A_pipeline_is_applied_run_and_triggered()
+    {
+        await using var server = new RunningServer();
+        await server.InitializeAsync();
+        await server.RegisterIrisAsync(0.95);
+        await File.WriteAllTextAsync(
+            Path.Combine(server.Folder, "good.yaml"),
+            """
+            apiVersion: slipway.dev/policy/v1
+            kind: GatePolicy
+            metadata: { name: good-enough }
+            gates:
+              - { id: accuracy, check: metric_threshold, with: { metric: accuracy, op: '>=', value: '0.9' } }
+            """,
+            TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(
+            Path.Combine(server.Folder, "check.json"),
+            """{"name":"check","steps":[{"name":"gate","kind":"gate","with":{"policy":"good-enough","modelVersion":"iris/1"}}]}""",
+            TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(
+            Path.Combine(server.Folder, "drifted.json"),
+            """{"name":"drifted","pipeline":"check","match":{"endpoint":"flowers","minSeverity":"major"},"coolDown":"12:00:00","maxPerDay":2}""",
+            TestContext.Current.CancellationToken);
+        await Transcript.MatchesAsync(server, "pipeline",
+        [
+            "policy apply -f FOLDER/good.yaml -o name",
+            "pipeline apply -f FOLDER/check.json",
+            "pipeline list",
+            "pipeline run chek",
+            "pipeline run check --wait --quiet",
+            "pipeline runs",
+            "trigger apply -f FOLDER/drifted.json",
+            "trigger list",
+            "trigger show drited",
+            "trigger decisions drifted",
+        ]);
+    }
+
+    [Fact]
     public async Task Nobody_approves_what_they_asked_for_and_another_person_may()
     {
         await server.RegisterIrisAsync(0.97);
