@@ -37,6 +37,7 @@ internal static class CommandLine
         [
             ServeCommand.Build(globals, terminal),
             StatusCommand.Build(globals, terminal),
+            LoginCommand.Build(globals, terminal),
             DatasetCommand.Build(globals, terminal),
             ExperimentCommand.Build(globals, terminal),
             RunCommand.Build(globals, terminal),

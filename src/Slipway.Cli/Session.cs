@@ -233,6 +233,11 @@ internal sealed class Session : IDisposable
 
     private async Task<(string? Why, string? Next)> HintAsync(SlipwayClientException refused)
     {
+        if (refused.Code == "unauthenticated" && CommandLine.PathOf(parse) != "slipway login")
+        {
+            return (refused.Why, "give a key with --token or SLIPWAY_TOKEN, or become the owner: slipway login OWNER-LINK --name NAME");
+        }
+
         if (refused.Code != "notFound" || target is not { } about)
         {
             return (refused.Why, refused.Next);

@@ -216,6 +216,23 @@ public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer
     }
 
     [Fact]
+    public async Task The_owner_link_of_the_first_start_signs_in_once()
+    {
+        await using var fresh = new RunningServer(withOwner: false);
+        await fresh.InitializeAsync();
+        var nothing = new Dictionary<string, string>(StringComparer.Ordinal) { ["SLIPWAY_URL"] = "" };
+        var link = $"{fresh.Url}/owner?token={await fresh.Get<Governance.Access>().MintOwnerLinkAsync(TestContext.Current.CancellationToken)}";
+
+        var unsigned = await fresh.CliAsync("whoami", key: null);
+        Assert.Equal(4, unsigned.Exit);
+        Assert.Contains("slipway login OWNER-LINK", unsigned.Error, StringComparison.Ordinal);
+        Assert.Equal(0, (await fresh.CliAsync($"login {link} --name ada", key: null, environment: nothing)).Exit);
+        Assert.Equal("ada\n", (await fresh.CliAsync("whoami -o name", key: null, environment: nothing)).Out);
+        Assert.Equal(4, (await fresh.CliAsync($"login {link} --name eve", key: null, environment: nothing)).Exit);
+        Assert.Equal(2, (await fresh.CliAsync($"login {fresh.Url} --name eve", key: null, environment: nothing)).Exit);
+    }
+
+    [Fact]
     public async Task Every_command_begins_its_help_with_two_examples()
     {
         var root = Cli.CommandLine.Build(new Cli.Terminal(TextReader.Null, TextWriter.Null, TextWriter.Null, _ => null, false, false, TimeProvider.System));

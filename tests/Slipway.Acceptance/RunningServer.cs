@@ -12,8 +12,16 @@ namespace Slipway.Acceptance;
 /// <summary>A real server on a free port over a temporary folder, with an owner named ada; and the command line in front of it.</summary>
 public sealed partial class RunningServer : IAsyncLifetime
 {
+    private readonly bool withOwner;
     private readonly string folder = Directory.CreateTempSubdirectory("slipway-acceptance-").FullName;
     private SlipwayServer? server;
+
+    public RunningServer()
+        : this(withOwner: true)
+    {
+    }
+
+    internal RunningServer(bool withOwner) => this.withOwner = withOwner;
 
     public string Data => Path.Combine(folder, "data");
 
@@ -31,6 +39,11 @@ public sealed partial class RunningServer : IAsyncLifetime
     {
         server = SlipwayServer.Create(new SlipwayOptions { DataDirectory = Data, Urls = ["http://127.0.0.1:0"], Identity = IdentityMode.Required });
         await server.StartAsync(CancellationToken.None);
+        if (!withOwner)
+        {
+            return;
+        }
+
         var access = Get<Access>();
         var owner = await access.RedeemOwnerLinkAsync(await access.MintOwnerLinkAsync(CancellationToken.None), "ada", CancellationToken.None);
         OwnerKey = owner!.Key.Secret;

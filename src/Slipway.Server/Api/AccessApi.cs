@@ -17,8 +17,20 @@ internal static class AccessApi
     /// <param name="Days">How long it works; absent: the server's default.</param>
     private sealed record NewToken(string Name, string? Owner = null, IReadOnlyList<string>? Roles = null, double? Days = null);
 
+    /// <param name="Token">The token of the owner link.</param>
+    /// <param name="Name">The owner's name.</param>
+    private sealed record Redeem(string Token, string Name);
+
     public static void Map(ApiRoutes api)
     {
+        // The one-time token is the credential.
+        api.PostOpen("/owner", async c =>
+        {
+            var body = await c.BodyAsync<Redeem>();
+            var owner = await c.Of<Access>().RedeemOwnerLinkAsync(body.Token, body.Name, c.Stop)
+                ?? throw new SlipwayException(ErrorCode.Unauthenticated, "the owner link does not work", "it was used already, is too old, or is not of this server", "restart the server for a new one");
+            return new Created(owner.Key);
+        });
         api.Get("/roles", Permissions.ModelRead, c => Task.FromResult<object?>(new
         {
             items = Roles.All.Select(r => new { name = r, permissions = Roles.PermissionsOf([r]).Order(StringComparer.Ordinal) }),

@@ -27,6 +27,11 @@ internal sealed class ApiRoutes(IEndpointRouteBuilder routes)
 
     public void Delete(string pattern, string permission, Func<Call, Task<object?>> handle) => Map(HttpMethods.Delete, pattern, permission, handle);
 
+    /// <summary>A route for everyone, also without a credential.</summary>
+    public void PostOpen(string pattern, Func<Call, Task<object?>> handle) => routes
+        .MapMethods(Prefix + pattern, [HttpMethods.Post], context => AnswerAsync(context, handle))
+        .OpenToAll();
+
     private void Map(string method, string pattern, string permission, Func<Call, Task<object?>> handle) => routes
         .MapMethods(Prefix + pattern, [method], context => AnswerAsync(context, handle))
         .RequirePermission(permission);
