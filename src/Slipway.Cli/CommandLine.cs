@@ -35,6 +35,7 @@ internal static class CommandLine
 
         Command[] commands =
         [
+            DemoCommand.Build(globals, terminal),
             ServeCommand.Build(globals, terminal),
             StatusCommand.Build(globals, terminal),
             LoginCommand.Build(globals, terminal),

@@ -125,8 +125,9 @@ public sealed class SlipwayServer : IAsyncDisposable
             builder.Services.AddSingleton<Dialect>(new PostgresDialect(options.Postgres));
         }
 
-        Modules.AddAll(builder.Services, options.DataDirectory);
+        // Hosted services stop in reverse order: whoever wakes work stops before the silo that does it.
         builder.AddSilo();
+        Modules.AddAll(builder.Services, options.DataDirectory);
         builder.Services.AddSingleton<Auth>();
         builder.Services.AddSingleton<Readiness>();
         builder.AddTelemetry();
