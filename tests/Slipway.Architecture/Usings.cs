@@ -1,0 +1,2 @@
+global using ErrorCode = Slipway.Foundation.ErrorCode;
+global using Xunit;
