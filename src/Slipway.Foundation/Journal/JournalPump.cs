@@ -75,7 +75,7 @@ internal sealed partial class JournalPump(
         }
 
         var delivered = false;
-        for (; ;)
+        for (; ; )
         {
             var page = await journal.ListAsync(new JournalFilter { AfterSeq = cursor, Descending = false, Limit = 500 }, ct);
             foreach (var entry in page.Items)

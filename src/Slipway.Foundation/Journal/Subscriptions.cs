@@ -41,7 +41,7 @@ internal sealed partial class SubscriptionWork(Database database, Journal journa
         }
 
         var state = await database.ReadAsync(s => s.FindAsync<CursorRow>("SELECT seq AS Seq, failures AS Failures FROM journal_cursors WHERE name = @key", new { key }), ct) ?? new CursorRow();
-        for (; ;)
+        for (; ; )
         {
             var after = state.Seq;
             var page = await journal.ListAsync(new JournalFilter { AfterSeq = after, Descending = false, Limit = BatchSize }, ct);

@@ -130,7 +130,7 @@ internal sealed partial class LocalJobRunner(DataLayout layout, TimeProvider clo
     private Process Start(string folder, Job job)
     {
         File.WriteAllText(Path.Combine(folder, "started"), clock.NowMicros().ToString(CultureInfo.InvariantCulture));
-        var start = new ProcessStartInfo("setsid", ["sh", "-c", Wrapper, folder, .. job.Command]) 
+        var start = new ProcessStartInfo("setsid", ["sh", "-c", Wrapper, folder, .. job.Command])
         {
             WorkingDirectory = Directory.CreateDirectory(Path.Combine(folder, "work")).FullName,
             UseShellExecute = false,

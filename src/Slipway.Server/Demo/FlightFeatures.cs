@@ -27,9 +27,22 @@ public sealed class FlightFeatures
     // Standard time's offset to UTC in hours, and whether the airport keeps daylight saving time.
     private static readonly SortedDictionary<string, (int Hours, bool Daylight)> s_clocks = new(StringComparer.Ordinal)
     {
-        ["ATL"] = (-5, true), ["BOS"] = (-5, true), ["CLT"] = (-5, true), ["DEN"] = (-7, true), ["DFW"] = (-6, true), ["DTW"] = (-5, true),
-        ["EWR"] = (-5, true), ["IAH"] = (-6, true), ["LAS"] = (-8, true), ["LAX"] = (-8, true), ["MSP"] = (-6, true), ["ORD"] = (-6, true),
-        ["PHL"] = (-5, true), ["PHX"] = (-7, false), ["SFO"] = (-8, true), ["STL"] = (-6, true),
+        ["ATL"] = (-5, true),
+        ["BOS"] = (-5, true),
+        ["CLT"] = (-5, true),
+        ["DEN"] = (-7, true),
+        ["DFW"] = (-6, true),
+        ["DTW"] = (-5, true),
+        ["EWR"] = (-5, true),
+        ["IAH"] = (-6, true),
+        ["LAS"] = (-8, true),
+        ["LAX"] = (-8, true),
+        ["MSP"] = (-6, true),
+        ["ORD"] = (-6, true),
+        ["PHL"] = (-5, true),
+        ["PHX"] = (-7, false),
+        ["SFO"] = (-8, true),
+        ["STL"] = (-6, true),
     };
 
     // Daylight saving time began on 2001-04-01 at 02:00 local; the sample ends before its end in October.
