@@ -50,7 +50,9 @@ internal sealed partial class LocalJobRunner(DataLayout layout, TimeProvider clo
     private static readonly TimeSpan StartsWithin = TimeSpan.FromSeconds(30);
 
     // The trap keeps the wrapper alive through a SIGTERM to the group, so that it can still write the exit code; the program starts with default handlers.
+    // It holds none of the server's own pipes: whoever reads the server's output would wait for the job's end.
     private const string Wrapper = """
+        exec </dev/null >/dev/null 2>&1
         mkdir "$0/claim" 2>/dev/null || exit 125
         trap : TERM
         echo $$ >"$0/pid.new" && mv "$0/pid.new" "$0/pid"

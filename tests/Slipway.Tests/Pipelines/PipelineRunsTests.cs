@@ -199,6 +199,7 @@ public sealed class PipelineRunsTests
         await using var world = await CreateAsync(Engine.Sqlite, spec);
         var id = (await world.Get<PipelineRuns>().StartAsync(TestWorld.Ada, "shell", new StartRun(), None)).Id;
         await world.PumpAsync();
+        await UntilAsync(() => File.Exists(Path.Combine(world.Folder, "jobs", $"{id}-0", "pid")));
         world.Clock.Advance(TimeSpan.FromMinutes(6));
         Assert.Contains("it ran longer than 00:05:00", (await EndAsync(world, id)).Error);
     }
