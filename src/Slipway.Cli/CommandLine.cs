@@ -9,7 +9,7 @@ namespace Slipway.Cli;
 /// <summary>The tree of commands, and the way from arguments to an exit code.</summary>
 internal static class CommandLine
 {
-    private static readonly string[] RootExamples = ["slipway serve --data ./slipway-data", "slipway status"];
+    private static readonly string[] RootExamples = ["slipway demo", "slipway serve --data ./slipway-data"];
 
     public static async Task<int> RunAsync(string[] args, Terminal terminal, CancellationToken stop)
     {

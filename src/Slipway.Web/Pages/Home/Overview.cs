@@ -93,7 +93,12 @@ internal sealed class Overview(Endpoints endpoints, Rollouts rollouts, Models mo
                 ? new("watch", "firing", alert.Sentence, $"alerts/{alert.Id}", alert.FiredAt)
                 : monitor is null
                     ? new("watch", "idle", "nothing watches it", Word: "not watched")
-                    : new("watch", monitor.LastError is null ? "ok" : "failed", monitor.Watermark is { } mark ? $"complete up to {Say.Moment(mark)}" : "no prediction yet", SubjectLink.Path(monitor.Subject), null, monitor.LastError is null ? "quiet" : "failed"),
+                    : monitor.LastError is not null
+                        ? new("watch", "failed", monitor.LastError, SubjectLink.Path(monitor.Subject), null, "failed")
+                        : monitor.Watermark is { } mark
+                            ? new("watch", "ok", $"complete up to {Say.Moment(mark)}", SubjectLink.Path(monitor.Subject), null, "quiet")
+                            // Before the first window is judged nothing was measured, and nothing is shown green.
+                            : new("watch", "idle", "no window is complete yet", SubjectLink.Path(monitor.Subject), null, "waiting"),
         ]);
     }
 
