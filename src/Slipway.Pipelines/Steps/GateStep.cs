@@ -109,10 +109,10 @@ internal sealed class GateStep(Models models, Registry.Runs runs, Gates gates, R
     {
         var table = (await rows.ReadAsync(validation, ModelScorer.FeaturesOf(version), ct)).Table;
         var scores = await scorer.ScoreAsync(version, table, ct);
-        BinaryMetrics m;
+        ValidationMetrics m;
         try
         {
-            m = BinaryMetrics.Of(scores, table.Labels);
+            m = ValidationMetrics.Of(scores, table.Labels);
         }
         catch (TrainingException e)
         {

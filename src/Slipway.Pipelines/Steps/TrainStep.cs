@@ -85,7 +85,7 @@ internal sealed class TrainStep(
         await context.Report(p.Trainer.Trees, p.Trainer.Trees, $"Validating on {judge.Table.Rows} rows");
         // What is measured is what will be served: the exported model in the serving runtime.
         var scores = await Task.Run(() => ModelScorer.Score(trained.Onnx, judge.Table, ct), ct).WaitAsync(ct);
-        var metrics = BinaryMetrics.Of(scores, judge.Table.Labels);
+        var metrics = ValidationMetrics.Of(scores, judge.Table.Labels);
         if (Math.Abs(metrics.Brier - trained.Validation.Brier) > 1e-4)
         {
             throw new SlipwayException(ErrorCode.DataLoss, "the exported model is not the trained one", $"its Brier score is {metrics.Brier}, the trained model's {trained.Validation.Brier}");
@@ -111,7 +111,7 @@ internal sealed class TrainStep(
             ct);
     }
 
-    private async Task LogAsync(StepContext context, string runId, BinaryMetrics m, SelectedRows learn, SelectedRows judge, TrainedModel trained, CancellationToken ct)
+    private async Task LogAsync(StepContext context, string runId, ValidationMetrics m, SelectedRows learn, SelectedRows judge, TrainedModel trained, CancellationToken ct)
     {
         var at = clock.GetUtcNow().ToUnixTimeMilliseconds();
         List<(string Key, double Value)> values =

@@ -54,7 +54,7 @@ public sealed record LightGbmParameters
 /// <param name="Validation">The metrics on the validation rows.</param>
 /// <param name="Gains">A feature's total split gain as a share of all features' (sums to 1; all 0 when nothing could be split).</param>
 public sealed record TrainedModel(
-    byte[] Onnx, IReadOnlyList<string> Features, int TrainingRows, BinaryMetrics Validation, IReadOnlyDictionary<string, double> Gains);
+    byte[] Onnx, IReadOnlyList<string> Features, int TrainingRows, ValidationMetrics Validation, IReadOnlyDictionary<string, double> Gains);
 
 /// <summary>
 /// Trains a binary classifier of boosted trees with LightGBM (by ML.NET) and exports it to ONNX, so that training and serving share one runtime.
@@ -83,7 +83,7 @@ public static class LightGbmTrainer
             OnnxWriter.Write(training.Features, fit.Trees, fit.Scale, fit.Offset),
             training.Features,
             training.Rows,
-            BinaryMetrics.Of(fit.Predict(validation), validation.Labels),
+            ValidationMetrics.Of(fit.Predict(validation), validation.Labels),
             Gains(training.Features, fit.Ensemble));
     }
 

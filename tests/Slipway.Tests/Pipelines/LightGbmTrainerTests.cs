@@ -99,7 +99,7 @@ public sealed class LightGbmTrainerTests
         Assert.Equal(1, model.Gains.Values.Sum(), tolerance: 1e-9);
         Assert.True(model.Gains["noise"] < model.Gains["a"]);
         // The metrics are those of the model that is served.
-        var served = BinaryMetrics.Of(Serve(model.Onnx, validation.Columns), validation.Labels);
+        var served = ValidationMetrics.Of(Serve(model.Onnx, validation.Columns), validation.Labels);
         Assert.Equal(model.Validation.LogLoss, served.LogLoss, tolerance: 1e-6);
         Assert.Equal(model.Validation.Auc.Value, served.Auc!.Value, tolerance: 1e-6);
     }
@@ -120,14 +120,14 @@ public sealed class LightGbmTrainerTests
     public void Metrics_OfKnownRows_AreTheTextbookValues()
     {
         // Pairs (positive, negative): 0.8>0.4, 0.8>0.1, 0.4=0.4 (half), 0.4>0.1 -> 3.5 of 4.
-        var metrics = BinaryMetrics.Of([0.8f, 0.4f, 0.4f, 0.1f], [true, true, false, false]);
+        var metrics = ValidationMetrics.Of([0.8f, 0.4f, 0.4f, 0.1f], [true, true, false, false]);
 
         Assert.Equal(0.875, metrics.Auc!.Value, tolerance: 1e-12);
         Assert.Equal(-(Math.Log(0.8) + Math.Log(0.4) + Math.Log(0.6) + Math.Log(0.9)) / 4, metrics.LogLoss, tolerance: 1e-6);
         Assert.Equal((0.04 + 0.36 + 0.16 + 0.01) / 4, metrics.Brier, tolerance: 1e-6);
         Assert.Equal(0.75, metrics.Accuracy);
         Assert.Equal(0.5, metrics.PositiveShare);
-        Assert.Null(BinaryMetrics.Of([0.8f, 0.4f], [true, true]).Auc);
+        Assert.Null(ValidationMetrics.Of([0.8f, 0.4f], [true, true]).Auc);
     }
 
     [Fact]
