@@ -106,9 +106,11 @@ public sealed class Database : IAsyncDisposable
         {
             group.Clear();
             entries.Clear();
+            var begun = false;
             try
             {
                 begin.ExecuteNonQuery();
+                begun = true;
                 while (group.Count < LargestGroup && queue.Reader.TryRead(out var write))
                 {
                     if (write.Token.IsCancellationRequested)
@@ -128,9 +130,10 @@ public sealed class Database : IAsyncDisposable
                     }
                     catch (Exception e)
                     {
+                        // Told first: after a full disk SQLite may have ended the whole transaction, and then the undo fails too.
+                        write.Done.TrySetException(e);
                         undo.ExecuteNonQuery();
                         release.ExecuteNonQuery();
-                        write.Done.TrySetException(e);
                     }
                 }
 
@@ -151,6 +154,11 @@ public sealed class Database : IAsyncDisposable
                 group.Clear();
                 entries.Clear();
                 TryRollback(rollback);
+                // Without a transaction nothing was taken from the queue: whoever waits there learns why, instead of waiting for ever.
+                while (!begun && queue.Reader.TryRead(out var waiting))
+                {
+                    waiting.Done.TrySetException(e);
+                }
             }
 
             foreach (var (write, tx) in group)
