@@ -131,6 +131,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         builder.Services.AddSingleton<Auth>();
         builder.Services.AddSingleton<Readiness>();
         builder.AddTelemetry();
+        builder.Services.AddHostedService<Meters>();
         builder.Services.AddSlipwayWeb();
         builder.Services.AddAntiforgery();
     }
