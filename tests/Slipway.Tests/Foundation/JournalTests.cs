@@ -138,11 +138,12 @@ public sealed class JournalTests
     public async Task A_leaf_holds_no_name_and_its_detail_can_be_erased(Engine engine)
     {
         await using var world = await TestWorld.CreateAsync(engine);
-        await Append(world, TestWorld.Ada, "model.created", new { secret = "canary" });
+        // No name here may be spelt with hexadecimal digits alone: digests would contain it by chance.
+        await Append(world, new Actor(ActorKind.User, "zorba"), "model.created", new { secret = "canary" });
         await world.SealAsync();
         var leaf = await world.Database.ReadAsync(s => s.ScalarAsync<byte[]>("SELECT entry FROM journal_entries"), CancellationToken.None);
         var text = System.Text.Encoding.UTF8.GetString(leaf);
-        Assert.DoesNotContain("ada", text, StringComparison.Ordinal);
+        Assert.DoesNotContain("zorba", text, StringComparison.Ordinal);
         Assert.DoesNotContain("flights", text, StringComparison.Ordinal);
         Assert.DoesNotContain("canary", text, StringComparison.Ordinal);
 
