@@ -20,6 +20,12 @@ public sealed class DemoTests
 
                 Assert.All(story.Steps, step => Assert.Equal(DemoState.Verified, step.State));
                 Assert.All(story.Steps, step => Assert.NotEmpty(step.Facts));
+                if (File.Exists("/usr/bin/chromium"))
+                {
+                    Assert.Empty(await Browser.ProblemsAsync(
+                        server.Urls[0], "/", "/runs", "/models/flights/2", "/data/flights", "/endpoints/flights", "/monitors", $"/alerts/{story.AlertId}", $"/predictions/{story.PredictionId}", "/pipelines", "/governance", "/audit"));
+                }
+
                 await server.StopAsync(CancellationToken.None);
             }
 
