@@ -25,6 +25,8 @@ public static class FoundationModule
         services.AddSingleton<IBlobStore>(_ => new FileBlobStore(layout.Blobs));
         services.AddSingleton(_ => new JournalKeys(layout.Keys, create: true));
         services.AddSingleton(p => new Journal(p.GetRequiredService<Database>(), p.GetRequiredService<JournalKeys>(), p.GetRequiredService<TimeProvider>()) { CheckpointPath = layout.Checkpoint });
+        services.AddSingleton<Secrets>();
+        services.AddSingleton<Outbound>();
         services.AddSingleton<JournalLinks>();
         services.AddSingleton<JournalFeed>();
         services.AddSingleton<Wakeups>();

@@ -124,7 +124,8 @@ internal sealed class JournalKeys
         return plain;
     }
 
-    private static byte[] Secret(string path, bool create)
+    /// <summary>A random key in a file that only the server's user can read, made when it is not there yet.</summary>
+    internal static byte[] Secret(string path, bool create)
     {
         if (File.Exists(path))
         {

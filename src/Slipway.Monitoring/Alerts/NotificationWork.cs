@@ -45,13 +45,13 @@ internal sealed class NotificationWork(Database database, Journal journal, Alert
         }
 
         ReceiverRow? receiver = await database.ReadAsync(s => s.FindAsync<ReceiverRow>($"SELECT {ReceiverRow.Columns} FROM monitoring_receivers WHERE name = @Receiver AND removed_us IS NULL", new { row.Receiver }), ct);
-        Attempt attempt = receiver is null
-            ? new Attempt(Gone, "the receiver was removed")
+        OutboundAnswer attempt = receiver is null
+            ? new OutboundAnswer(Gone, "the receiver was removed", TimeSpan.Zero)
             : await webhook.PostAsync(receiver.Url, receiver.Secret, receiver.AllowLoopback == 1, row.Id, row.Kind, row.Body, ct);
         return await SettleAsync(row, attempt, ct);
     }
 
-    private async Task<DateTimeOffset?> SettleAsync(NotificationRow row, Attempt attempt, CancellationToken ct)
+    private async Task<DateTimeOffset?> SettleAsync(NotificationRow row, OutboundAnswer attempt, CancellationToken ct)
     {
         DateTimeOffset now = clock.GetUtcNow(), next = now + Pause(row.Id, row.Attempts + 1);
         bool over = attempt.Status == Gone || next - Time.FromMicros(row.CreatedUs) > options.DeliveryDeadline;

@@ -1,15 +1,14 @@
 using System.Net;
 using System.Net.NetworkInformation;
 using System.Net.Sockets;
-using Slipway.Foundation;
 
-namespace Slipway.Monitoring;
+namespace Slipway.Foundation;
 
 /// <summary>
-/// Which addresses a webhook may reach. The address that was checked is the address that is connected to: a name is resolved once,
+/// Which addresses this server calls when a user names one, as for a webhook. The address that was checked is the address that is connected to: a name is resolved once,
 /// every answer must be public, and nothing follows redirects or a proxy.
 /// </summary>
-internal static class OutboundAddress
+public static class OutboundAddress
 {
     private static readonly IPNetwork[] NotPublic = new[]
     {
@@ -29,7 +28,7 @@ internal static class OutboundAddress
     }
 
     /// <summary>Connects to a checked address of the host.</summary>
-    public static async ValueTask<Stream> ConnectAsync(DnsEndPoint host, bool allowLoopback, CancellationToken ct)
+    internal static async ValueTask<Stream> ConnectAsync(DnsEndPoint host, bool allowLoopback, CancellationToken ct)
     {
         IPAddress[] addresses = IPAddress.TryParse(host.Host, out IPAddress? literal) ? [literal] : await Dns.GetHostAddressesAsync(host.Host, ct);
         foreach (IPAddress address in addresses)
