@@ -14,7 +14,16 @@ switch (args)
     case ["infer", var model, var request]:
         await RouteBench.InferAsync(model, request);
         return 0;
+    case ["empty", var url]:
+        await Servers.EmptyAsync(url);
+        return 0;
+    case ["naive", var url, var model]:
+        await Servers.NaiveAsync(url, model);
+        return 0;
+    case ["ort", var model, var request, var callers]:
+        Servers.Ort(model, request, int.Parse(callers, System.Globalization.CultureInfo.InvariantCulture));
+        return 0;
     default:
-        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json");
+        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS");
         return 2;
 }

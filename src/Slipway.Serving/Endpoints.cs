@@ -106,6 +106,15 @@ public sealed class Endpoints
         return index < 0 ? null : new(name, true, null, [.. table.Variants.Select(variant => variant.Version)], table.Variants[index].Runtime.Signature);
     }
 
+    /// <summary>What the versions of this node did, by endpoint and with stable first; of one endpoint or version only where those are given.</summary>
+    public IReadOnlyList<VersionStatistics> Statistics(string? endpoint, string? version) =>
+        [.. _routes.All
+            .Where(route => endpoint is null || route.Endpoint == endpoint)
+            .OrderBy(route => route.Endpoint, StringComparer.Ordinal)
+            .SelectMany(route => route.Table?.Variants ?? [])
+            .Where(variant => version is null || variant.Version == version)
+            .Select(variant => variant.Counters.Read())];
+
     /// <summary>Whether every endpoint of this node can answer.</summary>
     public bool Ready => _routes.All.All(route => route.Table is not null);
 

@@ -414,6 +414,11 @@ internal static class OipReader
                 request.EntityKey = json.Null() ? null
                     : json.Peek() == '"' ? json.Text(ref buffer) : System.Text.Encoding.ASCII.GetString(json.Number());
             }
+            else if (key.SequenceEqual("timeout"u8))
+            {
+                json.Expect((byte)':');
+                request.TimeoutMicros = json.Integer() is var micros and >= 0 ? micros : throw json.Fail("timeout is a number of microseconds and cannot be negative");
+            }
             else if (key.SequenceEqual("event_time"u8))
             {
                 json.Expect((byte)':');

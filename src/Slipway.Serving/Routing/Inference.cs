@@ -102,12 +102,24 @@ internal sealed class Inference(Routes routes, Predictions predictions, Health h
             variant.Runtime.Exit();
         }
 
+        var elapsed = (long)clock.GetElapsedTime(started).TotalNanoseconds;
+        var now = clock.GetUtcNow().ToUnixTimeMilliseconds();
+        if (result.Ok)
+        {
+            variant.Counters.Ran(result.Rows, result.Times);
+            variant.Counters.Answered(now, elapsed, Math.Max(0, elapsed - result.Times.Input - result.Times.Infer - result.Times.Output), result.Times, result.Rows);
+        }
+        else
+        {
+            variant.Counters.Failed(result.Code ?? ErrorCode.Internal, result.Refused, now, elapsed);
+        }
+
         if (result.Refused)
         {
             return InferOutcome.Refuse(result.Code ?? ErrorCode.InvalidArgument, result.Message ?? "");
         }
 
-        var latency = (long)clock.GetElapsedTime(started).TotalMicroseconds;
+        var latency = elapsed / 1000;
         if (index > 0)
         {
             // The fuse needs seconds of a clock that only grows.

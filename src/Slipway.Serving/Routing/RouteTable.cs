@@ -8,7 +8,8 @@ namespace Slipway.Serving.Routing;
 /// <param name="Model">The registered model's name.</param>
 /// <param name="Version">Its version as text.</param>
 /// <param name="Runtime">The loaded model.</param>
-internal sealed record LiveVariant(string Name, string ModelVersion, string Model, string Version, OnnxRuntime Runtime);
+/// <param name="Counters">What it did on this endpoint; outlives the table.</param>
+internal sealed record LiveVariant(string Name, string ModelVersion, string Model, string Version, OnnxRuntime Runtime, Counters Counters);
 
 /// <summary>
 /// One revision of a route as this node serves it: immutable, read once per request. The slots usually equal the specification's; they differ

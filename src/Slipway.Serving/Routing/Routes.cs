@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Collections.Frozen;
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
@@ -62,7 +63,7 @@ internal sealed partial class Routes(LoadedModels models, ILogger<Routes> log) :
                     var runtime = await models.PinAsync(variant.ModelVersion, ct);
                     pinned.Add(variant.ModelVersion);
                     var (name, number) = VersionName.Split(variant.ModelVersion);
-                    variants.Add(new(variant.Name, variant.ModelVersion, name, $"{number}", runtime));
+                    variants.Add(new(variant.Name, variant.ModelVersion, name, $"{number}", runtime, route.CountersOf(variant.ModelVersion)));
                 }
                 catch (Exception failure) when (failure is not OperationCanceledException)
                 {
@@ -130,6 +131,8 @@ internal sealed partial class Routes(LoadedModels models, ILogger<Routes> log) :
 /// <summary>One endpoint on this node: the holder whose table is swapped.</summary>
 internal sealed class Route(string endpoint, ChannelWriter<NodeRevert> reverts)
 {
+    // Versions of an endpoint are few; those of the past stay countable until the endpoint is removed.
+    private readonly ConcurrentDictionary<string, Counters> _counters = new(StringComparer.Ordinal);
     private readonly Lock _gate = new();
     private RouteTable? _table;
     private IReadOnlyList<string> _pins = [];
@@ -143,6 +146,9 @@ internal sealed class Route(string endpoint, ChannelWriter<NodeRevert> reverts)
 
     /// <summary>Why there is no table.</summary>
     public string NotReady { get; set; } = "its model is being loaded";
+
+    /// <summary>The counters of a version on this endpoint.</summary>
+    public Counters CountersOf(string modelVersion) => _counters.GetOrAdd(modelVersion, version => new Counters(Endpoint, version));
 
     /// <summary>Replaces the table and returns the pins of the old one.</summary>
     public IReadOnlyList<string> Swap(RouteTable? table, IReadOnlyList<string> pins)

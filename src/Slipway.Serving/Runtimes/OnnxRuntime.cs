@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Microsoft.ML.OnnxRuntime;
 using Slipway.Foundation;
 using Slipway.Registry;
+using Slipway.Serving.Routing;
 using Slipway.Serving.Tensors;
 
 namespace Slipway.Serving.Runtimes;
@@ -14,6 +15,12 @@ internal readonly record struct RunResult(ErrorCode? Code, string? Message)
 
     /// <summary>Whether the request did not fit the model: no run was tried and the model is not to blame.</summary>
     public bool Refused { get; init; }
+
+    /// <summary>Where the time went.</summary>
+    public RunTimes Times { get; init; }
+
+    /// <summary>Rows that ran: the common first dimension of the inputs, or 1.</summary>
+    public long Rows { get; init; }
 }
 
 /// <summary>
@@ -163,18 +170,19 @@ internal sealed class OnnxRuntime : IDisposable
         }
 
         request.Outputs.Clear();
+        RunTimes times;
         try
         {
             if (_boundOutputs is { } shapes && batch is > 0 and <= BoundRows && bytes <= BoundBytes)
             {
-                RunBound(request, (int)batch, shapes);
+                times = RunBound(request, (int)batch, shapes);
             }
             else
             {
-                RunFree(request);
+                times = RunFree(request);
             }
 
-            return default;
+            return new() { Times = times, Rows = Math.Max(1, batch) };
         }
         catch (OnnxRuntimeException failure)
         {
@@ -256,7 +264,7 @@ internal sealed class OnnxRuntime : IDisposable
         return -1;
     }
 
-    private void RunBound(InferRequest request, int batch, long[][] shapes)
+    private RunTimes RunBound(InferRequest request, int batch, long[][] shapes)
     {
         var pool = _bindings[batch] ?? Interlocked.CompareExchange(ref _bindings[batch], new ConcurrentQueue<OnnxBinding>(), null) ?? _bindings[batch]!;
         if (pool.TryDequeue(out var binding))
@@ -271,12 +279,15 @@ internal sealed class OnnxRuntime : IDisposable
         var reusable = false;
         try
         {
+            var start = Stopwatch.GetTimestamp();
             for (var i = 0; i < _inputs.Length; i++)
             {
                 request.Inputs[i].Data.CopyTo(binding.Inputs[i]);
             }
 
+            var ready = Stopwatch.GetTimestamp();
             _session.RunWithBinding(Options, binding.Io);
+            var ran = Stopwatch.GetTimestamp();
             for (var i = 0; i < _outputs.Length; i++)
             {
                 var output = request.Outputs.Add();
@@ -287,6 +298,7 @@ internal sealed class OnnxRuntime : IDisposable
             }
 
             reusable = pool.Count < BindingsPerSize && Volatile.Read(ref _kept) + binding.Bytes <= KeptBytes;
+            return Times(start, ready, ran);
         }
         finally
         {
@@ -302,21 +314,26 @@ internal sealed class OnnxRuntime : IDisposable
         }
     }
 
-    private void RunFree(InferRequest request)
+    private RunTimes RunFree(InferRequest request)
     {
         var values = new OrtValue[_inputs.Length];
         try
         {
+            var start = Stopwatch.GetTimestamp();
             for (var i = 0; i < values.Length; i++)
             {
                 values[i] = OnnxValues.Input(request.Inputs[i]);
             }
 
+            var ready = Stopwatch.GetTimestamp();
             using var results = _session.Run(Options, _inputNames, values, _outputNames);
+            var ran = Stopwatch.GetTimestamp();
             for (var i = 0; i < _outputs.Length; i++)
             {
                 OnnxValues.Read(results[i], _outputs[i], request.Outputs.Add());
             }
+
+            return Times(start, ready, ran);
         }
         finally
         {
@@ -326,6 +343,10 @@ internal sealed class OnnxRuntime : IDisposable
             }
         }
     }
+
+    private static RunTimes Times(long start, long ready, long ran) => new(Nanos(ready - start), Nanos(ran - ready), Nanos(Stopwatch.GetTimestamp() - ran));
+
+    private static long Nanos(long ticks) => Stopwatch.Frequency == 1_000_000_000 ? ticks : (long)(ticks * (1e9 / Stopwatch.Frequency));
 
     /// <summary>
     /// Runs zeros (empty texts) in batches of one and two. Output shapes that are the same in both, or have the batch size where they differ, can be

@@ -39,6 +39,12 @@ public sealed class InferRequest : IDisposable
     /// <summary>When the predicted event takes place, in Unix microseconds; 0: now.</summary>
     public long EventMicros { get; set; }
 
+    /// <summary>
+    /// How long the request may wait for its turn, in microseconds from the call of <c>InferAsync</c>; 0: no limit. What has not begun by then is
+    /// refused with DeadlineExceeded and never run.
+    /// </summary>
+    public long TimeoutMicros { get; set; }
+
     /// <summary>Whether outputs without an own choice are answered as raw bytes.</summary>
     public bool BinaryOutputs { get; set; }
 
@@ -76,6 +82,7 @@ public sealed class InferRequest : IDisposable
         Id = null;
         EntityKey = null;
         EventMicros = 0;
+        TimeoutMicros = 0;
         BinaryOutputs = false;
         _inputs.Clear();
         _outputs.Clear();

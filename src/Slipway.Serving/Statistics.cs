@@ -1,0 +1,52 @@
+namespace Slipway.Serving;
+
+/// <summary>How often something happened and how long it took in all.</summary>
+public readonly record struct Counted(long Count, long Nanoseconds);
+
+/// <summary>Why requests of a version were not answered.</summary>
+/// <param name="Rejected">Refused before they ran: queue full, deadline passed.</param>
+/// <param name="Canceled">The caller went away.</param>
+/// <param name="Backend">The model failed.</param>
+/// <param name="Other">The request did not fit the model.</param>
+public readonly record struct FailureCounts(long Rejected, long Canceled, long Backend, long Other);
+
+/// <summary>Runs of one batch size.</summary>
+/// <param name="Rows">Rows in each run.</param>
+/// <param name="ComputeInput">Gathering the inputs.</param>
+/// <param name="ComputeInfer">Running the model.</param>
+/// <param name="ComputeOutput">Handing out the outputs.</param>
+public sealed record BatchCounts(int Rows, Counted ComputeInput, Counted ComputeInfer, Counted ComputeOutput);
+
+/// <summary>
+/// What one version did on one endpoint since this node began to serve it, in the terms of the protocol's statistics extension: counts of
+/// requests unless said otherwise, times summed over requests.
+/// </summary>
+/// <param name="Endpoint">The endpoint.</param>
+/// <param name="ModelVersion">As <c>name/version</c>.</param>
+/// <param name="LastInferenceMillis">Unix milliseconds of the newest request; 0 without any.</param>
+/// <param name="Rows">Rows answered (the extension's inference_count).</param>
+/// <param name="Executions">Runs of the model; fewer than requests where they were batched.</param>
+/// <param name="Success">Answered requests, from the routing decision to the answer.</param>
+/// <param name="Fail">The others.</param>
+/// <param name="Queue">Waiting for a core or for company in a batch.</param>
+/// <param name="ComputeInput">Gathering the inputs.</param>
+/// <param name="ComputeInfer">Running the model.</param>
+/// <param name="ComputeOutput">Handing out the outputs.</param>
+/// <param name="Failures">The failed requests by reason.</param>
+/// <param name="Pending">Requests that wait now.</param>
+/// <param name="Batches">Runs by batch size, smallest first; sizes above 128 count as 128.</param>
+public sealed record VersionStatistics(
+    string Endpoint,
+    string ModelVersion,
+    long LastInferenceMillis,
+    long Rows,
+    long Executions,
+    Counted Success,
+    Counted Fail,
+    Counted Queue,
+    Counted ComputeInput,
+    Counted ComputeInfer,
+    Counted ComputeOutput,
+    FailureCounts Failures,
+    int Pending,
+    IReadOnlyList<BatchCounts> Batches);
