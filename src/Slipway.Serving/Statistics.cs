@@ -1,6 +1,9 @@
+using System.Runtime.InteropServices;
+
 namespace Slipway.Serving;
 
 /// <summary>How often something happened and how long it took in all.</summary>
+[StructLayout(LayoutKind.Auto)]
 public readonly record struct Counted(long Count, long Nanoseconds);
 
 /// <summary>Why requests of a version were not answered.</summary>
@@ -8,6 +11,7 @@ public readonly record struct Counted(long Count, long Nanoseconds);
 /// <param name="Canceled">The caller went away.</param>
 /// <param name="Backend">The model failed.</param>
 /// <param name="Other">The request did not fit the model.</param>
+[StructLayout(LayoutKind.Auto)]
 public readonly record struct FailureCounts(long Rejected, long Canceled, long Backend, long Other);
 
 /// <summary>Runs of one batch size.</summary>

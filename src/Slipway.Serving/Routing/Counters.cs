@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Slipway.Foundation;
 
 namespace Slipway.Serving.Routing;
@@ -120,4 +121,5 @@ internal sealed class Counters(string endpoint, string modelVersion)
 }
 
 /// <summary>Where the time of one run went, in nanoseconds.</summary>
+[StructLayout(LayoutKind.Auto)]
 internal readonly record struct RunTimes(long Input, long Infer, long Output);
