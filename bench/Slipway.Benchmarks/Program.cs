@@ -23,7 +23,10 @@ switch (args)
     case ["ort", var model, var request, var callers]:
         Servers.Ort(model, request, int.Parse(callers, System.Globalization.CultureInfo.InvariantCulture));
         return 0;
+    case ["artifacts", var url, var folder, .. var pid]:
+        await ArtifactBench.RunAsync(new Uri(url), folder, pid is [var id] ? int.Parse(id, System.Globalization.CultureInfo.InvariantCulture) : null);
+        return 0;
     default:
-        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS");
+        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | artifacts URL FOLDER [SERVER_PID]");
         return 2;
 }

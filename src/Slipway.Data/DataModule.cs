@@ -14,6 +14,7 @@ public static class DataModule
         if (options.Validate() is { Count: > 0 } errors) throw SlipwayException.Invalid("the data options are wrong", string.Join("; ", errors));
         services.AddSingleton(options);
         services.AddSingleton(new MigrationSource(typeof(DataModule).Assembly));
+        services.AddSingleton(new BlobReferences("SELECT manifest FROM data_versions"));
         services.AddSingleton<Profiler>();
         services.AddSingleton(p => new Datasets(
             p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<IBlobStore>(), p.GetRequiredService<TimeProvider>(),

@@ -15,6 +15,9 @@ public sealed class DataLayout(string directory)
 
     public string Predictions => Path.Combine(Root, "predictions");
 
+    /// <summary>Parts of uploads that are not complete.</summary>
+    public string Uploads => Path.Combine(Root, "uploads");
+
     public string Temporary => Path.Combine(Root, "tmp");
 
     public string LockFile => Path.Combine(Root, "slipway.lock");

@@ -22,7 +22,9 @@ public static class FoundationModule
         services.AddSingleton<Database>();
         services.AddSingleton(new MigrationSource(typeof(FoundationModule).Assembly));
         services.AddSingleton<Migrations>();
-        services.AddSingleton<IBlobStore>(_ => new FileBlobStore(layout.Blobs));
+        services.AddSingleton(p => new FileBlobStore(layout.Blobs, p.GetRequiredService<Database>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<IBlobStore>(p => p.GetRequiredService<FileBlobStore>());
+        services.AddClockedWork<BlobCollector>();
         services.AddSingleton(_ => new JournalKeys(layout.Keys, create: true));
         services.AddSingleton(p => new Journal(p.GetRequiredService<Database>(), p.GetRequiredService<JournalKeys>(), p.GetRequiredService<TimeProvider>()) { CheckpointPath = layout.Checkpoint });
         services.AddSingleton<Secrets>();

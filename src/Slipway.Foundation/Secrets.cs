@@ -27,5 +27,8 @@ public sealed class Secrets(DataLayout layout)
         }
     }
 
+    /// <summary>HMAC-SHA-256 of a text, as 64 hexadecimal digits.</summary>
+    public string Sign(string purpose, string text) => Convert.ToHexStringLower(HMACSHA256.HashData(Key(purpose), Encoding.UTF8.GetBytes(text)));
+
     private byte[] Key(string purpose) => HKDF.Expand(HashAlgorithmName.SHA256, root.Value, 32, Encoding.UTF8.GetBytes(purpose));
 }

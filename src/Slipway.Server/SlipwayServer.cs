@@ -129,6 +129,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         builder.AddSilo();
         Modules.AddAll(builder.Services, options.DataDirectory);
         builder.Services.AddSingleton<Auth>();
+        builder.Services.AddSingleton<SignedUrls>();
         builder.Services.AddSingleton<Readiness>();
         builder.AddTelemetry();
         builder.Services.AddHostedService<Meters>();

@@ -3,7 +3,7 @@ using System.Security.Cryptography;
 namespace Slipway.Foundation;
 
 /// <summary>A read-only stream that hashes what passes and throws DataLoss at the end when the hash is another one.</summary>
-internal sealed class VerifyingStream(FileStream inner, string hash) : Stream
+internal sealed class VerifyingStream(Stream inner, string hash) : Stream
 {
     private readonly IncrementalHash sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
     private long hashed;

@@ -6,6 +6,9 @@ namespace Slipway.Registry;
 /// </summary>
 public sealed class Artifacts(Database database, Journal journal, IBlobStore blobs, TimeProvider clock)
 {
+    /// <summary>Bytes of one artifact.</summary>
+    public const long Largest = 1L << 40;
+
     private const string Tree = """
         WITH RECURSIVE folders(path) AS (
             SELECT CAST(@path AS TEXT)
@@ -23,13 +26,15 @@ public sealed class Artifacts(Database database, Journal journal, IBlobStore blo
     public async Task<BlobInfo> PutAsync(Actor actor, string path, Stream content, CancellationToken ct)
     {
         ArtifactPath.Check(path);
-        var blob = await blobs.PutAsync(content, ct);
+        var staged = await blobs.StageAsync(content, ct);
+        var blob = staged.Info;
         var now = clock.NowMicros();
         await database.WriteAsync(
             async tx =>
             {
                 var (parent, name) = ArtifactPath.Split(path);
                 await EnsureFolderAsync(tx, parent, now);
+                await staged.SaveAsync(tx);
                 var changed = await tx.ExecuteAsync(
                     """
                     INSERT INTO registry_artifacts (parent, name, hash, size, updated_at) VALUES (@parent, @name, @Hash, @Size, @now)

@@ -277,13 +277,18 @@ public sealed class Runs(Database database, Journal journal, Datasets datasets, 
                 return state == 0 ? state : throw SlipwayException.Invalid($"The run {runId} must be in the 'active' state. Current state is deleted.");
             },
             ct);
-        return await artifacts.PutAsync(actor, ArtifactPath.Join(await RootAsync(runId, ct), ArtifactPath.Check(path)), content, ct);
+        return await artifacts.PutAsync(actor, await ArtifactPathAsync(runId, path, ct), content, ct);
     }
 
     /// <summary>Opens an artifact of a run.</summary>
     /// <exception cref="SlipwayException">NotFound, also when the run's artifacts lie in another store.</exception>
     public async Task<Stream> OpenArtifactAsync(string runId, string path, CancellationToken ct) =>
-        (await artifacts.OpenAsync(ArtifactPath.Join(await RootAsync(runId, ct), ArtifactPath.Check(path)), ct)).Content;
+        (await artifacts.OpenAsync(await ArtifactPathAsync(runId, path, ct), ct)).Content;
+
+    /// <summary>The full path in this server's store of an artifact of a run.</summary>
+    /// <exception cref="SlipwayException">NotFound; InvalidArgument for a bad path; PreconditionFailed when the run's artifacts lie in another store.</exception>
+    public async Task<string> ArtifactPathAsync(string runId, string path, CancellationToken ct) =>
+        ArtifactPath.Join(await RootAsync(runId, ct), ArtifactPath.Check(path));
 
     /// <summary>What lies in a folder of a run's artifacts, with paths relative to the run's root; empty when they lie in another store.</summary>
     public async Task<IReadOnlyList<ArtifactInfo>> ListArtifactsAsync(string runId, string path, CancellationToken ct)

@@ -113,8 +113,6 @@ public static class MlflowEndpoints
             return MlflowJson.SendErrorAsync(http, StatusCodes.Status405MethodNotAllowed, "BAD_REQUEST", $"{http.Request.Method} is not allowed here; use {string.Join(" or ", methods)}");
         }
 
-        return path.Contains("/mlflow-artifacts/mpu/", StringComparison.Ordinal) || path.Contains("/mlflow-artifacts/presigned/", StringComparison.Ordinal)
-            ? MlflowJson.SendErrorAsync(http, StatusCodes.Status501NotImplemented, "NOT_IMPLEMENTED", "Multipart upload is not built; send the file by one PUT")
-            : MlflowJson.SendErrorAsync(http, StatusCodes.Status404NotFound, "ENDPOINT_NOT_FOUND", "No such endpoint");
+        return MlflowJson.SendErrorAsync(http, StatusCodes.Status404NotFound, "ENDPOINT_NOT_FOUND", "No such endpoint");
     }
 }
