@@ -72,6 +72,9 @@ internal sealed class Session : IDisposable
 
     public T? Value<T>(Option<T> option) => parse.GetValue(option);
 
+    /// <summary>Whether an option was written, and does not have its default.</summary>
+    public bool IsGiven(Option option) => parse.GetResult(option) is { Implicit: false };
+
     public T Value<T>(Argument<T> argument) => parse.GetValue(argument)!;
 
     /// <summary>A note for people, on standard error.</summary>

@@ -113,6 +113,17 @@ public sealed class SlipwayClient : IDisposable
         return await AnswerAsync<T>(HttpMethod.Post, Path($"datasets/{dataset}/commits"), form, ct);
     }
 
+    /// <summary>Stores a file in the server's artifact store, from where a model version can be registered.</summary>
+    /// <param name="path">Its path in the store, for example <c>uploads/flights/model.onnx</c>.</param>
+    /// <param name="content">The bytes.</param>
+    /// <param name="ct">Stops the upload; nothing becomes visible then.</param>
+    /// <exception cref="SlipwayClientException">Refused, or no server answered.</exception>
+    public async Task PutArtifactAsync(string path, Stream content, CancellationToken ct)
+    {
+        var escaped = string.Join('/', path.Split('/').Select(Uri.EscapeDataString));
+        using var response = await SendAsync(HttpMethod.Put, $"api/2.0/mlflow-artifacts/artifacts/{escaped}", new StreamContent(content, 1 << 16), ct);
+    }
+
     /// <summary>Asks an endpoint for a prediction, in the JSON of the Open Inference Protocol.</summary>
     /// <exception cref="SlipwayClientException">Refused, or no server answered.</exception>
     public Task<JsonElement> InferAsync(string endpoint, HttpContent request, CancellationToken ct) =>
@@ -185,7 +196,7 @@ public sealed class SlipwayClient : IDisposable
             try
             {
                 var problem = await response.Content.ReadFromJsonAsync<Problem>(Json, ct);
-                if ((problem?.Title ?? problem?.Error) is { } title)
+                if ((problem?.Title ?? problem?.Error ?? problem?.Message) is { } title)
                 {
                     return new SlipwayClientException(problem!.Code ?? CodeOf(status), title, problem.Detail, problem.Next, problem.Request, status);
                 }
@@ -215,6 +226,6 @@ public sealed class SlipwayClient : IDisposable
         _ => "internal",
     };
 
-    /// <summary>A problem document, or the Open Inference Protocol's <c>error</c>.</summary>
-    private sealed record Problem(string? Title, string? Code, string? Detail, string? Next, string? Request, string? Error);
+    /// <summary>A problem document, the Open Inference Protocol's <c>error</c>, or MLflow's <c>message</c>.</summary>
+    private sealed record Problem(string? Title, string? Code, string? Detail, string? Next, string? Request, string? Error, string? Message);
 }

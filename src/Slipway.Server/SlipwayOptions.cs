@@ -21,11 +21,16 @@ public sealed record SlipwayOptions
 {
     public const string DefaultUrl = "http://127.0.0.1:5600";
 
+    public const string DefaultGrpcUrl = "http://127.0.0.1:5601";
+
     /// <summary>The data folder; made when absent.</summary>
     public string DataDirectory { get; init; } = "slipway-data";
 
     /// <summary>Addresses to listen on. Port 0 takes a free one.</summary>
     public IReadOnlyList<string> Urls { get; init; } = [DefaultUrl];
+
+    /// <summary>Addresses of the inference protocol over gRPC (HTTP/2 without TLS). Port 0 takes a free one; empty: no gRPC.</summary>
+    public IReadOnlyList<string> GrpcUrls { get; init; } = [];
 
     /// <summary>A PostgreSQL connection string; null keeps the rows in SQLite inside the data folder.</summary>
     public string? Postgres { get; init; }
@@ -38,7 +43,7 @@ public sealed record SlipwayOptions
     /// <summary>Whether every request is written to the log.</summary>
     public bool Verbose { get; init; }
 
-    internal bool OnlyLoopback => Urls.All(u => Uri.TryCreate(u, UriKind.Absolute, out var uri) && (uri.IsLoopback || (IPAddress.TryParse(uri.Host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address))));
+    internal bool OnlyLoopback => Urls.Concat(GrpcUrls).All(u => Uri.TryCreate(u, UriKind.Absolute, out var uri) && (uri.IsLoopback || (IPAddress.TryParse(uri.Host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address))));
 
     /// <summary>Every error of these options, empty when they are sound.</summary>
     public IReadOnlyList<string> Problems()
@@ -49,21 +54,21 @@ public sealed record SlipwayOptions
             problems.Add("urls: there is no address to listen on");
         }
 
-        foreach (var url in Urls)
+        foreach (var (option, example, url) in Urls.Select(url => ("urls", DefaultUrl, url)).Concat(GrpcUrls.Select(url => ("grpc-urls", DefaultGrpcUrl, url))))
         {
             if (!Uri.TryCreate(url, UriKind.Absolute, out var uri) || uri.Scheme is not "http")
             {
-                problems.Add($"urls: \"{url}\" is not an address like {DefaultUrl} (TLS is ended by a proxy in front)");
+                problems.Add($"{option}: \"{url}\" is not an address like {example} (TLS is ended by a proxy in front)");
             }
             else if (uri.AbsolutePath != "/")
             {
-                problems.Add($"urls: \"{url}\" has a path; an address has none");
+                problems.Add($"{option}: \"{url}\" has a path; an address has none");
             }
         }
 
         if (Identity == IdentityMode.SingleUser && problems.Count == 0 && !OnlyLoopback)
         {
-            problems.Add($"identity: single-user mode is for loopback addresses, and {string.Join(", ", Urls)} is reachable from elsewhere");
+            problems.Add($"identity: single-user mode is for loopback addresses, and {string.Join(", ", Urls.Concat(GrpcUrls))} is reachable from elsewhere");
         }
 
         if (DrainTime < TimeSpan.Zero || DrainTime > TimeSpan.FromMinutes(10))

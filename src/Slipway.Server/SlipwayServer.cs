@@ -35,7 +35,10 @@ public sealed class SlipwayServer : IAsyncDisposable
     public IServiceProvider Services => app.Services;
 
     /// <summary>The addresses that it listens on, with the real port.</summary>
-    public IReadOnlyList<string> Urls => [.. app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses];
+    public IReadOnlyList<string> Urls => [.. Addresses.Take(Options.Urls.Count)];
+
+    /// <summary>The addresses of gRPC, with the real port.</summary>
+    public IReadOnlyList<string> GrpcUrls => [.. Addresses.Skip(Options.Urls.Count)];
 
     /// <summary>Whether requests need no credential.</summary>
     public bool SingleUser => app.Services.GetRequiredService<Auth>().SingleUser;
@@ -105,19 +108,27 @@ public sealed class SlipwayServer : IAsyncDisposable
         held.Dispose();
     }
 
+    private ICollection<string> Addresses => app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses;
+
     private static void Configure(WebApplicationBuilder builder, SlipwayOptions options)
     {
-        builder.WebHost.UseUrls([.. options.Urls]);
         builder.WebHost.UseStaticWebAssets();
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
-            kestrel.Limits.MaxRequestBodySize = 64 << 20;
+            kestrel.Limits.MaxRequestBodySize = OipEndpoints.MaxBody;
+            // Many calls share one connection of gRPC; the window is large enough that one tensor does not stall the others.
+            kestrel.Limits.Http2.InitialConnectionWindowSize = 4 << 20;
+            kestrel.Limits.Http2.InitialStreamWindowSize = 1 << 20;
+            kestrel.Limits.Http2.MaxStreamsPerConnection = 1000;
+            Listening.On(kestrel, options);
         });
         builder.Services.Configure<HostOptions>(o => o.ShutdownTimeout = options.DrainTime);
         builder.Logging.ClearProviders();
         builder.Logging.SetMinimumLevel(LogLevel.Information);
         builder.Logging.AddFilter("Microsoft.AspNetCore", options.Verbose ? LogLevel.Information : LogLevel.Warning);
+        // A refused call is the caller's business and is answered; only what nobody foresaw is logged.
+        builder.Logging.AddFilter("Grpc", options.Verbose ? LogLevel.Information : LogLevel.Warning);
         builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Warning);
         builder.Services.AddSingleton(options);
         if (options.Postgres is not null)
@@ -131,6 +142,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         builder.Services.AddSingleton<Auth>();
         builder.Services.AddSingleton<SignedUrls>();
         builder.Services.AddSingleton<Readiness>();
+        builder.Services.AddOipGrpc();
         builder.AddTelemetry();
         builder.Services.AddHostedService<Meters>();
         builder.Services.AddSlipwayWeb();
@@ -158,6 +170,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         app.MapHealth();
         app.MapSignIn();
         app.MapOip(route => route.RequirePermission(Permissions.Predict), route => route.OpenToAll());
+        app.MapOipGrpc();
         app.MapMlflow();
         app.MapApi();
         // In a group, so that the fallback for files that the build lists but does not publish is open as well.

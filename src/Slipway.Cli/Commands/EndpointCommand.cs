@@ -37,16 +37,24 @@ internal static class EndpointCommand
     private static Verb Create(Globals globals, Terminal terminal)
     {
         var endpoint = Opt.Name("endpoint");
-        var version = new Option<string>("--version") { Description = "What it serves first, for example flights/7 or flights@champion", Required = true };
+        var version = new Option<string?>("--version") { Description = "What it serves first, for example flights/7 or flights@champion" };
+        var onnx = new Option<string?>("--onnx") { Description = "A model file, or a folder that holds one (as MLflow writes it): registered first, under the endpoint's name", HelpName = "file" };
+        var model = new Option<string?>("--model") { Description = "Under which name --onnx is registered" };
         var policy = new Option<string?>("--policy") { Description = "The policy that every version must have passed" };
         var noLog = new Option<bool>("--no-log") { Description = "Do not keep predictions" };
         var (wait, timeout) = (Opt.Wait(), Opt.Timeout());
-        return new Verb("create", "Makes an endpoint", "slipway endpoint create late --version flights/7", "slipway endpoint create late --version flights@champion --policy production --wait")
-            .With(endpoint, version, policy, noLog, wait, timeout)
+        return new Verb("create", "Makes an endpoint", "slipway endpoint create late --version flights/7", "slipway endpoint create iris --onnx iris.onnx --wait")
+            .With(endpoint, version, onnx, model, policy, noLog, wait, timeout)
             .Does(globals, terminal, async s =>
             {
                 var name = s.Value(endpoint);
-                var made = await s.Client.PostAsync<JsonElement>($"endpoints", new { name, modelVersion = s.Value(version), policy = s.Value(policy), logPredictions = !s.Value(noLog) }, s.Stop);
+                var modelVersion = (s.Value(version), s.Value(onnx)) switch
+                {
+                    ({ } given, null) => given,
+                    (null, { } file) => await ModelUpload.RegisterAsync(s, name, s.Value(model) ?? name, file),
+                    _ => throw new CliException(ExitCodes.Usage, "slipway endpoint create cannot be run", "it needs either --version or --onnx", "slipway endpoint create --help"),
+                };
+                var made = await s.Client.PostAsync<JsonElement>($"endpoints", new { name, modelVersion, policy = s.Value(policy), logPredictions = !s.Value(noLog) }, s.Stop);
                 if (s.Value(wait))
                 {
                     made = await s.WaitAsync(() => s.Client.GetAsync<JsonElement>($"endpoints/{name}", s.Stop), e => Columns[2].Of(e), e => Output.At(e, "ready").ValueKind == JsonValueKind.True, Duration.Parse(s.Value(timeout)!, "--timeout"));
@@ -85,11 +93,18 @@ internal static class EndpointCommand
     {
         var endpoint = Opt.Name("endpoint");
         var file = new Argument<string>("file") { Description = "A request of the Open Inference Protocol, or - for standard input", DefaultValueFactory = _ => "-" };
-        return new Verb("infer", "Asks for a prediction", "slipway endpoint infer late request.json", "cat request.json | slipway endpoint infer late -o json")
-            .With(endpoint, file)
+        var csv = new Option<bool>("--csv") { Description = "The file is a table: a header line with the names of the inputs (or of the features), then a row a prediction" };
+        return new Verb("infer", "Asks for a prediction", "slipway endpoint infer late request.json", "slipway endpoint infer late rows.csv --csv -o json")
+            .With(endpoint, file, csv)
             .Does(globals, terminal, async s =>
             {
-                using var body = new ByteArrayContent(Encoding.UTF8.GetBytes(await Input.ReadAsync(s, s.Value(file))));
+                var text = await Input.ReadAsync(s, s.Value(file));
+                if (s.Value(csv))
+                {
+                    text = CsvRequest.Of(text, await s.Client.GetAsync<JsonElement>($"endpoints/{s.About("endpoints", s.Value(endpoint))}/signature", s.Stop));
+                }
+
+                using var body = new ByteArrayContent(Encoding.UTF8.GetBytes(text));
                 body.Headers.ContentType = new MediaTypeHeaderValue("application/json");
                 var answer = await s.Client.InferAsync(s.About("endpoints", s.Value(endpoint)), body, s.Stop);
                 s.Out.One(

@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.Net;
+using System.Net.Sockets;
 using System.Text.Json;
 using Microsoft.Extensions.Logging.Console;
 using Slipway.Foundation;
@@ -14,27 +16,30 @@ internal static class ServeCommand
     {
         var data = new Option<string>("--data") { Description = "The data folder, made when absent (or SLIPWAY_DATA)", DefaultValueFactory = _ => terminal.Environment("SLIPWAY_DATA") is { Length: > 0 } folder ? folder : "slipway-data", HelpName = "folder" };
         var urls = new Option<string[]>("--urls") { Description = "Addresses to listen on; port 0 takes a free one", DefaultValueFactory = _ => [Session.DefaultUrl], AllowMultipleArgumentsPerToken = true, HelpName = "address" };
+        var grpc = new Option<string[]>("--grpc-urls") { Description = "Addresses of gRPC (HTTP/2 without TLS); none switches it off", DefaultValueFactory = _ => [SlipwayOptions.DefaultGrpcUrl], AllowMultipleArgumentsPerToken = true, HelpName = "address" };
         var postgres = new Option<string?>("--postgres") { Description = "Keep the rows in PostgreSQL: a connection string (or SLIPWAY_POSTGRES)", DefaultValueFactory = _ => terminal.Environment("SLIPWAY_POSTGRES"), HelpName = "connection" };
         var identity = new Option<string>("--identity") { Description = "auto, single-user or required", DefaultValueFactory = _ => "auto" };
         identity.AcceptOnlyFromAmong("auto", "single-user", "required");
         var verbose = new Option<bool>("--verbose") { Description = "Log every request" };
         return new Verb("serve", "Runs the server, its pages and its interfaces", "slipway serve", "slipway serve --data /var/lib/slipway --urls http://0.0.0.0:5600")
-            .With(data, urls, postgres, identity, verbose)
+            .With(data, urls, grpc, postgres, identity, verbose)
             .Does(globals, terminal, s => ServeAsync(
                 s,
                 s.Value(data)!,
-                [.. s.Value(urls)!.SelectMany(u => u.Split([';', ','], StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))],
+                Addresses(s.Value(urls)!),
+                GrpcAddresses(s, grpc),
                 s.Value(postgres),
                 s.Value(identity)!,
                 s.Value(verbose)));
     }
 
-    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, string? postgres, string identity, bool verbose)
+    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, IReadOnlyList<string> grpcUrls, string? postgres, string identity, bool verbose)
     {
         var options = new SlipwayOptions
         {
             DataDirectory = data,
             Urls = urls,
+            GrpcUrls = grpcUrls,
             Postgres = string.IsNullOrEmpty(postgres) ? null : postgres,
             Identity = identity switch { "single-user" => IdentityMode.SingleUser, "required" => IdentityMode.Required, _ => IdentityMode.Auto },
             Verbose = verbose,
@@ -55,8 +60,42 @@ internal static class ServeCommand
         }
         catch (IOException e) when (e.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException)
         {
-            Report.Error(s.Terminal, $"the server cannot listen on {string.Join(", ", urls)}", "the address is in use", "stop what uses it, or take another: slipway serve --urls http://127.0.0.1:0", null);
+            Report.Error(s.Terminal, $"the server cannot listen on {string.Join(", ", urls.Concat(grpcUrls))}", "the address is in use", "stop what uses it, or take another: slipway serve --urls http://127.0.0.1:0", null);
             return ExitCodes.Conflict;
+        }
+    }
+
+    private static IReadOnlyList<string> Addresses(string[] given) => [.. given.SelectMany(u => u.Split([';', ','], StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))];
+
+    /// <summary>The default address must not keep a second server on the machine from starting; one that was asked for must be had.</summary>
+    private static IReadOnlyList<string> GrpcAddresses(Session s, Option<string[]> option)
+    {
+        var given = Addresses(s.Value(option)!);
+        if (given is ["none"])
+        {
+            return [];
+        }
+
+        if (s.IsGiven(option) || IsFree(new Uri(SlipwayOptions.DefaultGrpcUrl)))
+        {
+            return given;
+        }
+
+        s.Note($"gRPC is off: {SlipwayOptions.DefaultGrpcUrl} is in use; choose an address with --grpc-urls");
+        return [];
+    }
+
+    private static bool IsFree(Uri address)
+    {
+        try
+        {
+            using var probe = new TcpListener(IPAddress.Parse(address.Host), address.Port);
+            probe.Start();
+            return true;
+        }
+        catch (SocketException e) when (e.SocketErrorCode == SocketError.AddressAlreadyInUse)
+        {
+            return false;
         }
     }
 
@@ -69,6 +108,11 @@ internal static class ServeCommand
         var text = s.Terminal.Out;
         await text.WriteLineAsync($"Slipway {SlipwayServer.Version.Split('+')[0]} is ready:  {url}   ({who}; Ctrl-C stops it)");
         await text.WriteLineAsync($"  data:   {Path.GetFullPath(server.Options.DataDirectory)}{(server.Options.Postgres is null ? "" : " (rows in PostgreSQL)")}");
+        if (server.GrpcUrls.Count > 0)
+        {
+            await text.WriteLineAsync($"  gRPC:   {string.Join(", ", server.GrpcUrls)}   (Open Inference Protocol, HTTP/2 without TLS)");
+        }
+
         if (owner is not null)
         {
             await text.WriteLineAsync($"  owner:  {owner}   (works once, for 15 minutes)");

@@ -1,3 +1,4 @@
+using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
 using Slipway.Serving;
@@ -38,6 +39,12 @@ internal static class ServingApi
         api.Get("/endpoints/{endpoint}/shares", Permissions.EndpointRead, async c => await SharesAsync(c));
         api.Get("/endpoints/{endpoint}/routes", Permissions.EndpointRead, async c =>
             new { items = await c.Of<Endpoints>().HistoryAsync(c["endpoint"], c.Limit(), c.Stop) });
+        api.Get("/endpoints/{endpoint}/signature", Permissions.EndpointRead, async c =>
+        {
+            var endpoint = await c.Of<Endpoints>().GetAsync(c["endpoint"], c.Stop);
+            return c.Of<Endpoints>().Describe(endpoint.Name, null)?.Signature
+                ?? throw new SlipwayException(ErrorCode.Unavailable, $"endpoint '{endpoint.Name}' has no signature yet", endpoint.Why, "ask again when it is ready");
+        });
         api.Get("/endpoints/{endpoint}/explain", Permissions.EndpointRead, async c =>
         {
             var (slot, variant) = await c.Of<Endpoints>().ExplainAsync(c["endpoint"], c.Needed("key"), c.Stop);

@@ -1,11 +1,19 @@
 using System.Buffers;
 using System.Globalization;
 using System.Text;
+using Slipway.Foundation;
 
 namespace Slipway.Server.Oip;
 
 /// <summary>What is wrong with a request body, and where.</summary>
-internal sealed class OipFormatException(string message) : Exception(message);
+internal sealed class OipFormatException(string message) : Exception(message)
+{
+    /// <summary>InvalidArgument, or NotImplemented for an extension of the protocol that is not offered.</summary>
+    public ErrorCode Code { get; private init; } = ErrorCode.InvalidArgument;
+
+    /// <summary>The refusal of an extension.</summary>
+    public static OipFormatException NotSupported(string message) => new(message) { Code = ErrorCode.NotImplemented };
+}
 
 /// <summary>
 /// A forward scanner over one JSON text in memory. It reads straight into the caller's storage, skips what nobody asked for with its structure

@@ -164,9 +164,14 @@ internal static partial class OipEndpoints
             return (413, $"the body has {expected} bytes, at most {MaxBody} are accepted");
         }
 
-        if (http.Headers.ContentEncoding is { Count: > 0 } encoding && encoding != "identity")
+        string? encoding = null;
+        if (http.Headers.ContentEncoding is { Count: > 0 } encodings && encodings != "identity")
         {
-            return (400, $"the content encoding '{encoding}' is not supported; send the body uncompressed");
+            encoding = encodings.ToString();
+            if (encoding is not ("gzip" or "deflate"))
+            {
+                return (400, $"the content encoding '{encoding}' is not supported; use gzip or deflate, or send the body as it is");
+            }
         }
 
         if (expected is null or > 30_000_000 && context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } limit)
@@ -176,14 +181,27 @@ internal static partial class OipEndpoints
 
         var header = http.Headers["Inference-Header-Content-Length"];
         var jsonLength = -1;
-        if (header.Count > 0 && (!int.TryParse(header.ToString(), NumberStyles.None, CultureInfo.InvariantCulture, out jsonLength) || jsonLength > (expected ?? MaxBody)))
+        if (header.Count > 0 && (!int.TryParse(header.ToString(), NumberStyles.None, CultureInfo.InvariantCulture, out jsonLength) || jsonLength > (encoding is null ? expected ?? MaxBody : MaxBody)))
         {
             return (400, $"Inference-Header-Content-Length '{header}' is not a length within the body");
         }
 
         try
         {
-            while (true)
+            if (encoding is not null)
+            {
+                var (inflated, length) = await Compression.InflateAsync(http.Body, encoding, MaxBody, context.RequestAborted);
+                try
+                {
+                    Parse(inflated.AsSpan(0, length), jsonLength, endpoints, request);
+                }
+                finally
+                {
+                    ArrayPool<byte>.Shared.Return(inflated);
+                }
+            }
+
+            while (encoding is null)
             {
                 var read = await http.BodyReader.ReadAsync(context.RequestAborted);
                 var body = read.Buffer;
@@ -212,7 +230,7 @@ internal static partial class OipEndpoints
         }
         catch (OipFormatException fault)
         {
-            return (400, fault.Message);
+            return (Status(fault.Code), fault.Message);
         }
         catch (BadHttpRequestException fault)
         {
@@ -328,6 +346,13 @@ internal static partial class OipEndpoints
                 response.Headers["Inference-Header-Content-Length"] = jsonLength.ToString(CultureInfo.InvariantCulture);
             }
 
+            if (Compression.For(context.Request, answer.Length) is { } encoding)
+            {
+                answer = Compression.Deflate(answer.Span, encoding);
+                response.ContentLength = answer.Length;
+                response.Headers.ContentEncoding = encoding;
+            }
+
             // The buffer is the thread's, so it is copied before anything is awaited.
             answer.Span.CopyTo(response.BodyWriter.GetSpan(answer.Length));
             response.BodyWriter.Advance(answer.Length);
@@ -369,11 +394,14 @@ internal static partial class OipEndpoints
 
     private static void ServerMetadata(Utf8JsonWriter json)
     {
-        json.WriteString("name", "slipway");
-        json.WriteString("version", typeof(OipEndpoints).Assembly.GetName().Version?.ToString(3) ?? "0");
+        json.WriteString("name", ModelDescription.ServerName);
+        json.WriteString("version", ModelDescription.ServerVersion);
         json.WriteStartArray("extensions");
-        json.WriteStringValue("binary_tensor_data");
-        json.WriteStringValue("parameters");
+        foreach (var extension in ModelDescription.Extensions)
+        {
+            json.WriteStringValue(extension);
+        }
+
         json.WriteEndArray();
     }
 
@@ -398,7 +426,7 @@ internal static partial class OipEndpoints
         }
 
         json.WriteEndArray();
-        json.WriteString("platform", "onnxruntime_onnx");
+        json.WriteString("platform", ModelDescription.Platform);
         Tensors(json, "inputs", model.Signature!.Inputs);
         Tensors(json, "outputs", model.Signature.Outputs);
     }));

@@ -301,7 +301,7 @@ internal static class OipReader
             }
             else if (key.StartsWith("shared_memory"u8))
             {
-                throw json.Fail("shared memory is not supported; send the data in the request");
+                throw OipFormatException.NotSupported("shared memory is not supported; send the data in the request");
             }
             else
             {
@@ -379,7 +379,7 @@ internal static class OipReader
             }
             else if (key.SequenceEqual("classification"u8) || key.StartsWith("shared_memory"u8))
             {
-                throw json.Fail("the classification and shared memory extensions are not supported");
+                throw OipFormatException.NotSupported("the classification and shared memory extensions are not supported");
             }
             else
             {
@@ -440,10 +440,12 @@ internal static class OipReader
             return json.Integer();
         }
 
-        var text = json.Text(ref buffer);
-        return DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var at) && text.Length >= 10
-            ? Time.ToMicros(at) : throw json.Fail("event_time is a number of Unix microseconds or an RFC 3339 text");
+        return EventTime(json.Text(ref buffer)) ?? throw json.Fail("event_time is a number of Unix microseconds or an RFC 3339 text");
     }
+
+    /// <summary>Unix microseconds of an RFC 3339 text, or null.</summary>
+    public static long? EventTime(string text) =>
+        DateTimeOffset.TryParse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var at) && text.Length >= 10 ? Time.ToMicros(at) : null;
 
     private static Seen Once(ref JsonScanner json, Seen seen, Seen now, string what) =>
         seen.HasFlag(now) ? throw json.Fail($"'{what}' is given twice in an input") : seen | now;
@@ -452,18 +454,19 @@ internal static class OipReader
     [ThreadStatic]
     private static string[]? names;
 
-    private static string Interned(ReadOnlySpan<byte> utf8, string unset)
+    /// <summary>The text of a tensor's name; <paramref name="unset"/> for none.</summary>
+    public static string Interned(ReadOnlySpan<byte> utf8, string unset)
     {
         if (utf8.Length is 0 or > 64)
         {
-            return utf8.IsEmpty ? unset : System.Text.Encoding.UTF8.GetString(utf8);
+            return utf8.IsEmpty ? unset : ProtoReader.Text(utf8);
         }
 
         var cache = names ??= new string[64];
         ref var entry = ref cache[(utf8[0] ^ (utf8[^1] * 7) ^ utf8.Length) & 63];
         if (entry is null || !System.Text.Ascii.Equals(utf8, entry))
         {
-            entry = System.Text.Encoding.UTF8.GetString(utf8);
+            entry = ProtoReader.Text(utf8);
         }
 
         return entry;

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Text;
@@ -62,9 +61,17 @@ public sealed class OipHttpTests : IAsyncLifetime
         var answer = await InferAsync(model, ReferenceModels.Request(model));
         Assert.Equal("application/json", answer.ContentType);
         var json = JsonDocument.Parse(answer.Body).RootElement;
-        Assert.Equal((model, "1", $"{model}-1"), (json.GetProperty("model_name").GetString(), json.GetProperty("model_version").GetString(), json.GetProperty("id").GetString()));
-        ReferenceModels.Check(model, json.GetProperty("outputs"));
-        Assert.Equal(("stable", $"{model}-1"), (answer.Header("x-slipway-variant"), answer.Header("x-slipway-prediction-id")));
+        if (model == "digits_fp16")
+        {
+            // Half precision has no JSON form; the error says what to do instead.
+            Assert.Equal((HttpStatusCode.BadRequest, true), (answer.Status, json.GetProperty("error").GetString()!.Contains("binary", StringComparison.Ordinal)));
+        }
+        else
+        {
+            Assert.Equal((model, "1", $"{model}-1"), (json.GetProperty("model_name").GetString(), json.GetProperty("model_version").GetString(), json.GetProperty("id").GetString()));
+            ReferenceModels.Check(model, json.GetProperty("outputs"));
+            Assert.Equal(("stable", $"{model}-1"), (answer.Header("x-slipway-variant"), answer.Header("x-slipway-prediction-id")));
+        }
 
         var (body, length) = Binary(model);
         var binary = await InferAsync(model, body, length);
@@ -170,27 +177,14 @@ public sealed class OipHttpTests : IAsyncLifetime
         var tail = new MemoryStream();
         var inputs = ReferenceModels.Case(model).GetProperty("request").GetProperty("inputs").EnumerateArray().Select(input =>
         {
-            var before = tail.Length;
-            foreach (var value in input.GetProperty("data").EnumerateArray())
-            {
-                if (value.ValueKind == JsonValueKind.String)
-                {
-                    var text = Encoding.UTF8.GetBytes(value.GetString()!);
-                    tail.Write(BitConverter.GetBytes(text.Length));
-                    tail.Write(text);
-                }
-                else
-                {
-                    tail.Write(BitConverter.GetBytes(value.GetSingle()));
-                }
-            }
-
+            var raw = ReferenceModels.Raw(input.GetProperty("datatype").GetString()!, input.GetProperty("data"));
+            tail.Write(raw);
             return (object)new
             {
                 name = input.GetProperty("name").GetString(),
                 shape = input.GetProperty("shape"),
                 datatype = input.GetProperty("datatype").GetString(),
-                parameters = new { binary_data_size = tail.Length - before },
+                parameters = new { binary_data_size = raw.Length },
             };
         }).ToArray();
         var json = JsonSerializer.SerializeToUtf8Bytes(new { id = "b", inputs, parameters = new { binary_data_output = true } });
@@ -207,27 +201,7 @@ public sealed class OipHttpTests : IAsyncLifetime
         {
             var bytes = tail[..output.GetProperty("parameters").GetProperty("binary_data_size").GetInt32()];
             tail = tail[bytes.Length..];
-            var data = new List<object>();
-            while (bytes.Length > 0)
-            {
-                switch (output.GetProperty("datatype").GetString())
-                {
-                    case "FP32":
-                        data.Add(BinaryPrimitives.ReadSingleLittleEndian(bytes));
-                        bytes = bytes[4..];
-                        break;
-                    case "INT64":
-                        data.Add(BinaryPrimitives.ReadInt64LittleEndian(bytes));
-                        bytes = bytes[8..];
-                        break;
-                    default:
-                        var size = BinaryPrimitives.ReadInt32LittleEndian(bytes);
-                        data.Add(Encoding.UTF8.GetString(bytes.Slice(4, size)));
-                        bytes = bytes[(4 + size)..];
-                        break;
-                }
-            }
-
+            var data = ReferenceModels.Values(output.GetProperty("datatype").GetString()!, bytes);
             outputs.Add(new { name = output.GetProperty("name").GetString(), datatype = output.GetProperty("datatype").GetString(), shape = output.GetProperty("shape"), data });
         }
 

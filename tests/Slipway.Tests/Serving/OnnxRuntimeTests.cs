@@ -9,7 +9,8 @@ namespace Slipway.Tests.Serving;
 
 public sealed class OnnxRuntimeTests
 {
-    public static TheoryData<string> Models => ReferenceModels.All;
+    // The cases are read as JSON, which has no half precision; that model is asked in binary over both transports.
+    public static TheoryData<string> Models => [.. ReferenceModels.All.Select(row => row.Data).Where(model => model != "digits_fp16")];
 
     [Theory]
     [MemberData(nameof(Models))]

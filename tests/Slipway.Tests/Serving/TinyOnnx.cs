@@ -8,6 +8,18 @@ internal static class TinyOnnx
     public const int Float = 1;
     public const int Int64 = 7;
 
+    /// <summary>The inputs of <see cref="Types"/>: name, wire type, and its number in ONNX. Each comes back as the output NAME_out.</summary>
+    public static readonly (string Name, string Datatype, int Onnx)[] TypePorts =
+    [
+        ("b", "BOOL", 9), ("u8", "UINT8", 2), ("u16", "UINT16", 4), ("u32", "UINT32", 12), ("u64", "UINT64", 13), ("i8", "INT8", 3), ("i16", "INT16", 5), ("i32", "INT32", 6),
+        ("i64", "INT64", 7), ("f16", "FP16", 10), ("f32", "FP32", 1), ("f64", "FP64", 11), ("bf16", "BF16", 16), ("s", "BYTES", 8),
+    ];
+
+    /// <summary>Every datatype of the protocol, in and out unchanged.</summary>
+    public static byte[] Types() => Model(
+        [.. TypePorts.Select(port => Node("Identity", [port.Name], [port.Name + "_out"]))], [],
+        [.. TypePorts.Select(port => TensorInfo(port.Name, port.Onnx, -1))], [.. TypePorts.Select(port => TensorInfo(port.Name + "_out", port.Onnx, -1))]);
+
     /// <summary>
     /// A model with the signature of <c>iris_logreg</c> that answers constants while all of X is below 1 and fails inside ONNX Runtime otherwise (an
     /// index out of range): it passes every probe with zeros and breaks on real flowers.
