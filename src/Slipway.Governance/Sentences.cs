@@ -50,6 +50,8 @@ internal static class Sentences
         ["run.restored"] = e => $"restored {Thing(e.Subject)}",
         ["artifact.stored"] = e => $"stored the file{After(" ", Field(e, "path"))} with {Thing(e.Subject)}",
         ["artifact.deleted"] = e => $"deleted the file{After(" ", Field(e, "path"))} of {Thing(e.Subject)}",
+        ["view.saved"] = e => $"kept the view {e.Subject.Name}",
+        ["view.deleted"] = e => $"forgot the view {e.Subject.Name}",
         ["model.created"] = e => $"created {Thing(e.Subject)}",
         ["model.changed"] = e => $"changed {Changed(e)} of {Thing(e.Subject)}",
         ["model.deleted"] = e => $"deleted {Thing(e.Subject)} and its versions",

@@ -33,6 +33,12 @@ public static class Events
     /// <summary>Empty body.</summary>
     public const string RunRestored = "run.restored";
 
+    /// <summary>A person kept a view of a page; empty body.</summary>
+    public const string ViewSaved = "view.saved";
+
+    /// <summary>A person forgot a view; empty body.</summary>
+    public const string ViewDeleted = "view.deleted";
+
     /// <summary>Body <see cref="Registry.ArtifactStored"/>; the subject is the run.</summary>
     public const string ArtifactStored = "artifact.stored";
 

@@ -16,6 +16,7 @@ public static class RegistryModule
         services.AddSingleton<Experiments>();
         services.AddSingleton<Runs>();
         services.AddSingleton<Models>();
+        services.AddSingleton<SavedViews>();
         return services;
     }
 }

@@ -5,7 +5,7 @@ namespace Slipway.Registry;
 
 /// <summary>Runs and everything that they log: metrics, parameters, tags, dataset inputs, artifacts.</summary>
 /// <remarks>Metric points, parameters and run tags are written without a journal entry: they are bulk, and their run is journalled.</remarks>
-public sealed class Runs(Database database, Journal journal, Datasets datasets, Artifacts artifacts, TimeProvider clock)
+public sealed partial class Runs(Database database, Journal journal, Datasets datasets, Artifacts artifacts, TimeProvider clock)
 {
     /// <summary>Starts a run in state RUNNING.</summary>
     /// <exception cref="SlipwayException">NotFound if the experiment is missing, InvalidArgument if it is deleted or a text breaks a limit.</exception>

@@ -46,6 +46,9 @@ internal sealed class RunSearchSql
     /// <summary>One row more than a page, to see whether there is a next page.</summary>
     public DbCommand Build(Session session) => sql.Build(session, Columns, "registry_runs r", order, search.Limit + 1);
 
+    /// <summary>Just the ids, for tables that read their columns apart.</summary>
+    public DbCommand BuildIds(Session session, int limit) => sql.Build(session, "r.id", "registry_runs r", order, limit);
+
     public string Token(DbDataReader row) => order.Token(row, ColumnCount, query);
 
     private void Add(Condition condition)
