@@ -44,6 +44,7 @@ internal static class CommandLine
             RunCommand.Build(globals, terminal),
             ModelCommand.Build(globals, terminal),
             VersionCommand.Build(globals, terminal),
+            WebhookCommand.Build(globals, terminal),
             PolicyCommand.Build(globals, terminal),
             GateCommand.Build(globals, terminal),
             ApprovalCommand.Build(globals, terminal),

@@ -27,6 +27,12 @@ public static class Events
     /// <summary>Body <see cref="Registry.RunInputsLogged"/>, links the dataset versions.</summary>
     public const string RunInputsLogged = "run.inputs-logged";
 
+    /// <summary>Empty body, links the logged models that the run read.</summary>
+    public const string RunModelsLogged = "run.models-logged";
+
+    /// <summary>Empty body, links the logged models that the run made.</summary>
+    public const string RunOutputsLogged = "run.outputs-logged";
+
     /// <summary>Empty body.</summary>
     public const string RunDeleted = "run.deleted";
 
@@ -44,6 +50,18 @@ public static class Events
 
     /// <summary>Body <see cref="Registry.ArtifactDeleted"/>.</summary>
     public const string ArtifactDeleted = "artifact.deleted";
+
+    /// <summary>Body <see cref="Registry.LoggedModelCreated"/>, links the experiment and the run.</summary>
+    public const string LoggedModelCreated = "logged-model.created";
+
+    /// <summary>Tags or parameters; body <see cref="RecordChanged"/>.</summary>
+    public const string LoggedModelChanged = "logged-model.changed";
+
+    /// <summary>The upload of its files ended; body <see cref="RecordChanged"/> with the status.</summary>
+    public const string LoggedModelFinalized = "logged-model.finalized";
+
+    /// <summary>Empty body.</summary>
+    public const string LoggedModelDeleted = "logged-model.deleted";
 
     /// <summary>Empty body.</summary>
     public const string ModelCreated = "model.created";
@@ -68,13 +86,28 @@ public static class Events
 
     /// <summary>Body <see cref="Registry.AliasMoved"/> without a new version; the subject is the model.</summary>
     public const string AliasDeleted = "alias.deleted";
+
+    /// <summary>Body <see cref="Registry.WebhookChanged"/>.</summary>
+    public const string WebhookCreated = "webhook.created";
+
+    /// <summary>Body <see cref="Registry.WebhookChanged"/>.</summary>
+    public const string WebhookChanged = "webhook.changed";
+
+    /// <summary>Body <see cref="Registry.WebhookChanged"/>, as it was.</summary>
+    public const string WebhookDeleted = "webhook.deleted";
+
+    /// <summary>An event was given up; body <see cref="Registry.WebhookFailed"/>.</summary>
+    public const string WebhookFailed = "webhook.failed";
+
+    /// <summary>An event that ended is posted again; body <see cref="Registry.WebhookReplayed"/>.</summary>
+    public const string WebhookReplayed = "webhook.replayed";
 }
 
 /// <summary>Body of <see cref="Events.ExperimentCreated"/>.</summary>
 internal sealed record ExperimentCreated(string Name, string ArtifactLocation);
 
 /// <summary>Body of the changed kinds. Long values are cut to 500 characters.</summary>
-/// <param name="Field"><c>name</c>, <c>description</c>, <c>stage</c>, <c>tag</c> or <c>tag-deleted</c>.</param>
+/// <param name="Field"><c>name</c>, <c>description</c>, <c>stage</c>, <c>status</c>, <c>params</c>, <c>tag</c> or <c>tag-deleted</c>.</param>
 /// <param name="Key">The tag's key.</param>
 /// <param name="Value">The new value.</param>
 internal sealed record RecordChanged(string Field, string? Key = null, string? Value = null)
@@ -103,6 +136,9 @@ internal sealed record ArtifactStored(string Path, string Hash, long Size);
 /// <param name="Entries">Files and folders removed.</param>
 internal sealed record ArtifactDeleted(string Path, int Entries);
 
+/// <summary>Body of <see cref="Events.LoggedModelCreated"/>.</summary>
+internal sealed record LoggedModelCreated(string Name, string? RunId);
+
 /// <summary>Body of <see cref="Events.VersionRegistered"/>.</summary>
 /// <param name="Name">The model.</param>
 /// <param name="Version">Its new version.</param>
@@ -114,3 +150,12 @@ public sealed record VersionRegistered(string Name, int Version, string? RunId, 
 
 /// <summary>Body of <see cref="Events.AliasMoved"/>; null means that the alias did not exist before, or no longer exists.</summary>
 public sealed record AliasMoved(string Name, string Alias, int? From, int? To);
+
+/// <summary>Body of the kinds that tell how a webhook is; its secret is never among them.</summary>
+internal sealed record WebhookChanged(string Name, string Url, IReadOnlyList<string> Events, bool Active, bool Signed);
+
+/// <summary>Body of <see cref="Events.WebhookFailed"/>.</summary>
+internal sealed record WebhookFailed(string Delivery, string Event, int Attempts, int? Status, string? Error);
+
+/// <summary>Body of <see cref="Events.WebhookReplayed"/>.</summary>
+internal sealed record WebhookReplayed(string Delivery, string Event, string Name);

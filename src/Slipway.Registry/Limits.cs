@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text.RegularExpressions;
 
@@ -12,12 +13,14 @@ internal static partial class Limits
     public const int AllInBatch = 1000;
     public const int ParamValue = 6000;
     public const int RunTagValue = 8000;
+    public const int LoggedModelTagValue = 100_000;
     private const int Key = 250;
     private const int ExperimentName = 500;
     private const int ExperimentTagValue = 5000;
     private const int RegistryTagValue = 100_000;
     private const int Description = 100_000;
     private const int Uri = 2048;
+    private static readonly SearchValues<char> LoggedModelNameStops = SearchValues.Create("/:.%\"'");
 
     /// <summary>Key of a metric, parameter or run tag: word characters, slash, dot, dash, space, colon; in normal path form.</summary>
     public static void CheckKey(string? key, string parameter)
@@ -55,6 +58,16 @@ internal static partial class Limits
         }
 
         CheckNormalPath(name, parameter);
+    }
+
+    public static void CheckLoggedModelName(string name)
+    {
+        CheckLength(name, ExperimentName, "name");
+        CheckText(name, "name");
+        if (string.IsNullOrWhiteSpace(name) || name.AsSpan().ContainsAny(LoggedModelNameStops))
+        {
+            throw SlipwayException.Invalid($"Invalid model name ({Quote(name)}) provided. Model name must be a non-empty string and cannot contain the following characters: ['/', ':', '.', '%', '\"', \"'\"]");
+        }
     }
 
     public static void CheckAlias(string? alias)

@@ -1,11 +1,12 @@
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Slipway.Registry;
 
 /// <summary>Puts the registry together.</summary>
 public static class RegistryModule
 {
-    /// <summary>Registers experiments, runs, artifacts and models. Needs the foundation, governance and data.</summary>
+    /// <summary>Registers experiments, runs, logged models, artifacts, models and webhooks. Needs the foundation, governance and data.</summary>
     public static IServiceCollection AddRegistry(this IServiceCollection services)
     {
         services.AddSingleton(new MigrationSource(typeof(RegistryModule).Assembly));
@@ -15,8 +16,19 @@ public static class RegistryModule
         services.AddClockedWork<Uploads>();
         services.AddSingleton<Experiments>();
         services.AddSingleton<Runs>();
+        services.AddSingleton<LoggedModels>();
         services.AddSingleton<Models>();
         services.AddSingleton<SavedViews>();
+        services.TryAddSingleton(new RegistryOptions());
+        services.AddSingleton<Webhooks>();
+        services.AddSingleton<WebhookPost>();
+        services.AddSingleton<WebhookFacts>();
+        services.AddClockedWork<WebhookWork>();
+        services.AddSubscription<WebhookFacts>(
+            "registry.webhooks",
+            Delivery.Once,
+            [Events.ModelCreated, Events.ModelChanged, Events.VersionRegistered, Events.VersionChanged, Events.AliasMoved, Events.AliasDeleted],
+            static (facts, entry, ct) => facts.OnEntryAsync(entry, ct));
         return services;
     }
 }

@@ -43,6 +43,9 @@ public sealed record SlipwayOptions
     /// <summary>Whether every request is written to the log.</summary>
     public bool Verbose { get; init; }
 
+    /// <summary>Whether webhooks of the model registry may post to this machine, by http too.</summary>
+    public bool WebhooksToLoopback { get; init; }
+
     internal bool OnlyLoopback => Urls.Concat(GrpcUrls).All(u => Uri.TryCreate(u, UriKind.Absolute, out var uri) && (uri.IsLoopback || (IPAddress.TryParse(uri.Host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address))));
 
     /// <summary>Every error of these options, empty when they are sound.</summary>

@@ -9,6 +9,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 using Slipway.Governance;
+using Slipway.Registry;
 using Slipway.Scale;
 using Slipway.Server.Api;
 using Slipway.Server.Mlflow;
@@ -138,6 +139,7 @@ public sealed class SlipwayServer : IAsyncDisposable
 
         // Hosted services stop in reverse order: whoever wakes work stops before the silo that does it.
         builder.AddSilo();
+        builder.Services.AddSingleton(new RegistryOptions { WebhooksToLoopback = options.WebhooksToLoopback });
         Modules.AddAll(builder.Services, options.DataDirectory);
         builder.Services.AddSingleton<Auth>();
         builder.Services.AddSingleton<SignedUrls>();

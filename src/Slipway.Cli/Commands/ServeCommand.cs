@@ -21,8 +21,9 @@ internal static class ServeCommand
         var identity = new Option<string>("--identity") { Description = "auto, single-user or required", DefaultValueFactory = _ => "auto" };
         identity.AcceptOnlyFromAmong("auto", "single-user", "required");
         var verbose = new Option<bool>("--verbose") { Description = "Log every request" };
+        var loopback = new Option<bool>("--webhooks-to-loopback") { Description = "Webhooks of the model registry may post to this machine" };
         return new Verb("serve", "Runs the server, its pages and its interfaces", "slipway serve", "slipway serve --data /var/lib/slipway --urls http://0.0.0.0:5600")
-            .With(data, urls, grpc, postgres, identity, verbose)
+            .With(data, urls, grpc, postgres, identity, loopback, verbose)
             .Does(globals, terminal, s => ServeAsync(
                 s,
                 s.Value(data)!,
@@ -30,10 +31,11 @@ internal static class ServeCommand
                 GrpcAddresses(s, grpc),
                 s.Value(postgres),
                 s.Value(identity)!,
+                s.Value(loopback),
                 s.Value(verbose)));
     }
 
-    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, IReadOnlyList<string> grpcUrls, string? postgres, string identity, bool verbose)
+    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, IReadOnlyList<string> grpcUrls, string? postgres, string identity, bool loopback, bool verbose)
     {
         var options = new SlipwayOptions
         {
@@ -42,6 +44,7 @@ internal static class ServeCommand
             GrpcUrls = grpcUrls,
             Postgres = string.IsNullOrEmpty(postgres) ? null : postgres,
             Identity = identity switch { "single-user" => IdentityMode.SingleUser, "required" => IdentityMode.Required, _ => IdentityMode.Auto },
+            WebhooksToLoopback = loopback,
             Verbose = verbose,
         };
         try

@@ -50,6 +50,9 @@ public sealed record ModelVersion(string Name, int Version, string? RunId, strin
 
     /// <summary>Link to the run as the client gave it.</summary>
     public string RunLink { get; init; } = "";
+
+    /// <summary>The logged model that it was registered from, or null.</summary>
+    public string? LoggedModelId => ModelSource.LoggedModelId(Source);
 }
 
 /// <summary>One file of a version.</summary>
@@ -76,7 +79,7 @@ public sealed record RegisterVersion
     /// <summary>An existing model.</summary>
     public required string Name { get; init; }
 
-    /// <summary>Artifact URI, <c>runs:/ID/path</c>, <c>models:/NAME/VERSION</c>, or a store of the client (<c>s3://bucket/key</c>).</summary>
+    /// <summary>Artifact URI, <c>runs:/ID/path</c>, <c>models:/NAME/VERSION</c>, <c>models:/m-…</c> of a logged model, or a store of the client (<c>s3://bucket/key</c>).</summary>
     public required string Source { get; init; }
 
     /// <summary>The run that made it.</summary>

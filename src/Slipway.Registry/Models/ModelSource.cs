@@ -25,12 +25,18 @@ internal static class ModelSource
     }
 
     /// <summary>The download location behind a source, and the content that lies there now.</summary>
-    public static async Task<(string StorageUri, IReadOnlyList<ModelFile> Files)> ResolveAsync(Session session, string source)
+    public static async Task<Resolved> ResolveAsync(Session session, string source)
     {
+        if (LoggedModelId(source) is { } id)
+        {
+            var model = await LoggedModelRows.LiveAsync(session, id);
+            return new(model.ArtifactUri, ArtifactPath.OfUri(model.ArtifactUri) is { } root ? await Artifacts.FilesAsync(session, root) : [], model);
+        }
+
         if (source.StartsWith("models:/", StringComparison.OrdinalIgnoreCase))
         {
             var version = await VersionOfAsync(session, source["models:/".Length..].TrimStart('/'));
-            return (version.StorageUri, ModelRows.ReadFiles(version.Files));
+            return new(version.StorageUri, ModelRows.ReadFiles(version.Files), null);
         }
 
         var uri = source;
@@ -41,8 +47,12 @@ internal static class ModelSource
             uri = parts.Length == 1 || parts[1].Length == 0 ? root : $"{root}/{parts[1]}";
         }
 
-        return ArtifactPath.OfUri(uri) is { Length: > 0 } path ? (uri, await Artifacts.FilesAsync(session, path)) : (uri, []);
+        return new(uri, ArtifactPath.OfUri(uri) is { Length: > 0 } path ? await Artifacts.FilesAsync(session, path) : [], null);
     }
+
+    /// <summary>The logged model that <c>models:/m-…</c> names, or null for another source.</summary>
+    public static string? LoggedModelId(string source) =>
+        source.StartsWith("models:/m-", StringComparison.Ordinal) && source.AsSpan("models:/".Length).IndexOfAny('/', '@') < 0 ? source["models:/".Length..] : null;
 
     /// <summary>The version that <c>NAME/VERSION</c> or <c>NAME@ALIAS</c> names; the alias <c>latest</c> is the newest version.</summary>
     public static async Task<ModelRows.VersionRow> VersionOfAsync(Session session, string reference)
@@ -64,9 +74,7 @@ internal static class ModelSource
                     : throw Unknown(reference);
         }
 
-        throw reference.StartsWith("m-", StringComparison.Ordinal)
-            ? new SlipwayException(ErrorCode.NotFound, $"Logged model with ID '{FilterTokens.Cut(reference)}' not found.")
-            : Unknown(reference);
+        throw Unknown(reference);
     }
 
     public static async Task<ModelRows.VersionRow> ByAliasAsync(Session session, string name, string alias)
@@ -79,6 +87,12 @@ internal static class ModelSource
             ? await ModelRows.VersionAsync(session, name, (int)found)
             : throw new SlipwayException(ErrorCode.InvalidArgument, $"Registered model alias {FilterTokens.Cut(alias)} not found.");
     }
+
+    /// <summary>What a source names.</summary>
+    /// <param name="StorageUri">Where the files can be downloaded.</param>
+    /// <param name="Files">The content that lies there now.</param>
+    /// <param name="Model">The logged model, if it names one.</param>
+    internal sealed record Resolved(string StorageUri, IReadOnlyList<ModelFile> Files, LoggedModelRows.Head? Model);
 
     private static SlipwayException Unknown(string reference) =>
         SlipwayException.Invalid($"{Limits.Quote(reference)} names no model version", next: "write NAME/VERSION or NAME@ALIAS, for example flights/2 or flights@champion");

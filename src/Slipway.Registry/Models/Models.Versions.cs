@@ -30,9 +30,9 @@ public sealed partial class Models
             async tx =>
             {
                 var model = await ModelRows.ModelAsync(tx, request.Name);
-                var (storage, found) = await ModelSource.ResolveAsync(tx, request.Source);
-                IReadOnlyList<ModelFile> files = request.Files.Count > 0 ? request.Files.OrderBy(f => f.Path, StringComparer.Ordinal).ToList() : found;
-                var runId = string.IsNullOrEmpty(request.RunId) ? null : request.RunId;
+                var source = await ModelSource.ResolveAsync(tx, request.Source);
+                IReadOnlyList<ModelFile> files = request.Files.Count > 0 ? request.Files.OrderBy(f => f.Path, StringComparer.Ordinal).ToList() : source.Files;
+                var runId = string.IsNullOrEmpty(request.RunId) ? source.Model?.SourceRunId : request.RunId;
                 var version = model.LastVersion + 1;
                 await tx.ExecuteAsync("UPDATE registry_models SET last_version = @version, updated_at = @now WHERE id = @Id", new { version, now, model.Id });
                 await tx.ExecuteAsync(
@@ -46,7 +46,7 @@ public sealed partial class Models
                         version,
                         runId,
                         request.Source,
-                        storage,
+                        storage = source.StorageUri,
                         request.RunLink,
                         request.Description,
                         files = ModelRows.Write(files),
@@ -59,8 +59,13 @@ public sealed partial class Models
                     await SetVersionTagAsync(tx, model.Id, version, tag);
                 }
 
+                if (source.Model is { } logged)
+                {
+                    await LoggedModelRows.AddRegistrationAsync(tx, logged.Id, request.Name, version, now);
+                }
+
                 var body = new VersionRegistered(request.Name, (int)version, runId, request.Source, files.Count, Digest.Sha256Hex(CanonicalJson.Serialize(files)));
-                await journal.AppendAsync(tx, actor, Events.VersionRegistered, VersionSubject(request.Name, version), body, [new Subject("model", request.Name), .. request.Lineage, .. await AncestorsAsync(tx, runId)]);
+                await journal.AppendAsync(tx, actor, Events.VersionRegistered, VersionSubject(request.Name, version), body, [new Subject("model", request.Name), .. source.Model is null ? (Subject[])[] : [new Subject("logged-model", source.Model.Id)], .. request.Lineage, .. await AncestorsAsync(tx, runId)]);
                 return await ReadVersionAsync(tx, request.Name, (int)version);
             },
             ct);

@@ -40,6 +40,12 @@ public sealed record Run(string Id, string ExperimentId, string Name, string Use
     /// <summary><c>run:ID</c>.</summary>
     public Subject Subject => new("run", Id);
 
+    /// <summary>Logged models that it read.</summary>
+    public IReadOnlyList<ModelLink> ModelInputs { get; init; } = [];
+
+    /// <summary>Logged models that it made.</summary>
+    public IReadOnlyList<ModelLink> ModelOutputs { get; init; } = [];
+
     /// <summary>Value of a latest metric, or null if the run never logged it.</summary>
     public double? Metric(string key)
     {

@@ -49,6 +49,7 @@ internal static class RunRows
         var parameters = new Dictionary<string, List<Param>>(StringComparer.Ordinal);
         var tags = new Dictionary<string, List<Tag>>(StringComparer.Ordinal);
         var inputs = new Dictionary<string, List<DatasetInput>>(StringComparer.Ordinal);
+        var models = new Dictionary<(string Run, bool Output), IReadOnlyList<ModelLink>>();
         foreach (var ids in heads.Select(h => h.Id).Chunk(Chunk))
         {
             var (list, args) = SqlList.Of(ids);
@@ -78,6 +79,11 @@ internal static class RunRows
             {
                 Put(inputs, row.RunId, new DatasetInput(row.Name, row.Digest, row.SourceType, row.Source, row.Schema, row.Profile, row.Context, JsonSerializer.Deserialize<Tag[]>(row.Tags)));
             }
+
+            foreach (var links in await LoggedModelRows.LinksAsync(session, ids))
+            {
+                models[links.Key] = links.ToList();
+            }
         }
 
         return heads.Select(h => new Run(
@@ -93,7 +99,11 @@ internal static class RunRows
             Of(metrics, h.Id),
             Of(parameters, h.Id),
             Of(tags, h.Id),
-            Of(inputs, h.Id))).ToList();
+            Of(inputs, h.Id))
+        {
+            ModelInputs = models.GetValueOrDefault((h.Id, false), []),
+            ModelOutputs = models.GetValueOrDefault((h.Id, true), []),
+        }).ToList();
     }
 
     public static string Text(RunStatus status) => status switch

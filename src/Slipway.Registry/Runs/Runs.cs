@@ -74,21 +74,39 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
     /// <summary>Writes a batch, all or nothing. Sent twice it changes nothing the second time.</summary>
     /// <exception cref="SlipwayException">NotFound; InvalidArgument if the run is deleted, a parameter would change, or a limit is broken.</exception>
     public Task LogBatchAsync(Actor actor, string runId, IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags, CancellationToken ct) =>
-        LogAsync(actor, runId, metrics, parameters, tags, single: false, ct);
+        LogAsync(actor, runId, metrics, parameters, tags, [], single: false, ct);
+
+    /// <summary>Writes a batch of which some points speak about logged models as well; those are also among <paramref name="metrics"/>.</summary>
+    /// <exception cref="SlipwayException">As for the batch without models; NotFound for a model that is not there.</exception>
+    public Task LogBatchAsync(
+        Actor actor, string runId, IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags, IReadOnlyList<ModelMetric> ofModels, CancellationToken ct) =>
+        LogAsync(actor, runId, metrics, parameters, tags, ofModels, single: false, ct);
 
     /// <summary>Appends one point of a metric; an identical one is kept once.</summary>
-    public Task LogMetricAsync(Actor actor, string runId, MetricPoint point, CancellationToken ct) => LogAsync(actor, runId, [point], [], [], single: true, ct);
+    public Task LogMetricAsync(Actor actor, string runId, MetricPoint point, CancellationToken ct) => LogAsync(actor, runId, [point], [], [], [], single: true, ct);
+
+    /// <summary>Appends one point of a metric that speaks about a logged model as well.</summary>
+    /// <exception cref="SlipwayException">NotFound, also for a model that is not there.</exception>
+    public Task LogMetricAsync(Actor actor, string runId, ModelMetric metric, CancellationToken ct) => LogAsync(actor, runId, [metric.Point], [], [], [metric], single: true, ct);
 
     /// <summary>Writes one parameter; the same value again is no error, another value is.</summary>
-    public Task LogParamAsync(Actor actor, string runId, Param parameter, CancellationToken ct) => LogAsync(actor, runId, [], [parameter], [], single: true, ct);
+    public Task LogParamAsync(Actor actor, string runId, Param parameter, CancellationToken ct) => LogAsync(actor, runId, [], [parameter], [], [], single: true, ct);
 
     /// <summary>Sets one tag; <c>mlflow.runName</c> renames the run.</summary>
-    public Task SetTagAsync(Actor actor, string runId, Tag tag, CancellationToken ct) => LogAsync(actor, runId, [], [], [tag], single: true, ct);
+    public Task SetTagAsync(Actor actor, string runId, Tag tag, CancellationToken ct) => LogAsync(actor, runId, [], [], [tag], [], single: true, ct);
 
-    private Task LogAsync(Actor actor, string runId, IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags, bool single, CancellationToken ct)
+    private Task LogAsync(Actor actor, string runId, IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags, IReadOnlyList<ModelMetric> ofModels, bool single, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(actor);
         var (checkedParams, checkedTags) = RunLog.Check(metrics, parameters, tags, single);
+        foreach (var metric in ofModels)
+        {
+            Limits.CheckLength(metric.DatasetName, 500, "dataset_name");
+            Limits.CheckText(metric.DatasetName, "dataset_name");
+            Limits.CheckLength(metric.DatasetDigest, 36, "dataset_digest");
+            Limits.CheckText(metric.DatasetDigest, "dataset_digest");
+        }
+
         return database.WriteAsync(
             async tx =>
             {
@@ -96,6 +114,7 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
                 await RunLog.WriteParamsAsync(tx, runId, checkedParams);
                 await RunMetrics.WriteAsync(tx, database.Dialect.IsPostgres, runId, run.ExperimentId, metrics);
                 await RunLog.WriteTagsAsync(tx, runId, checkedTags);
+                await LoggedModelRows.WriteMetricsAsync(tx, runId, ofModels);
             },
             ct);
     }
@@ -117,12 +136,16 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
             ct);
     }
 
-    /// <summary>Links one dataset to a run; see <see cref="LogInputsAsync"/>.</summary>
+    /// <summary>Links one dataset to a run; a version of this server's datasets is pinned.</summary>
     public Task LogInputAsync(Actor actor, string runId, DatasetInput input, CancellationToken ct) => LogInputsAsync(actor, runId, [input], ct);
 
     /// <summary>Links datasets to a run. A version of this server's datasets is linked in the journal and pinned, so that it is never collected.</summary>
     /// <exception cref="SlipwayException">NotFound if the run or a named dataset version is missing.</exception>
-    public async Task LogInputsAsync(Actor actor, string runId, IReadOnlyList<DatasetInput> inputs, CancellationToken ct)
+    public Task LogInputsAsync(Actor actor, string runId, IReadOnlyList<DatasetInput> inputs, CancellationToken ct) => LogInputsAsync(actor, runId, inputs, [], ct);
+
+    /// <summary>Links datasets and logged models to a run, all or nothing.</summary>
+    /// <exception cref="SlipwayException">NotFound if the run, a named dataset version or a model is missing.</exception>
+    public async Task LogInputsAsync(Actor actor, string runId, IReadOnlyList<DatasetInput> inputs, IReadOnlyList<string> modelIds, CancellationToken ct)
     {
         for (var i = 0; i < inputs.Count; i++)
         {
@@ -153,6 +176,12 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
                 {
                     var body = new RunInputsLogged(added.Select(i => new RunInputLogged(i.Name, i.Digest, i.Context)).Take(100).ToList());
                     await journal.AppendAsync(tx, actor, Events.RunInputsLogged, new Subject("run", runId), body, versions);
+                }
+
+                var models = await LoggedModelRows.LinkAsync(tx, runId, output: false, modelIds.Select(id => new ModelLink(id)).ToList());
+                if (models.Count > 0)
+                {
+                    await journal.AppendAsync(tx, actor, Events.RunModelsLogged, new Subject("run", runId), links: models.Select(id => new Subject("logged-model", id)).ToList());
                 }
             },
             ct);

@@ -104,7 +104,7 @@ internal sealed class FilterParser
 
         var comparison = ReadComparison();
         var (entity, key, rule) = grammar.Resolve(word, ordering: false);
-        var allowed = SearchGrammar.Comparisons(entity, rule);
+        var allowed = grammar.Comparisons(entity, rule);
         if (!allowed.Contains(comparison))
         {
             throw SlipwayException.Invalid($"Invalid comparison operator for {Name(entity)} '{FilterTokens.Cut(key)}': {Sign(comparison)} is not one of {string.Join(", ", allowed.Select(Sign))}");

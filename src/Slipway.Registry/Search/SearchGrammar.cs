@@ -95,13 +95,32 @@ internal sealed class SearchGrammar
             (new("last_updated_timestamp", Numeric: true, Searchable: false), []),
         ]);
 
+    /// <summary>Logged models: the entities are plural only, and lists are allowed for parameters and tags.</summary>
+    public static readonly SearchGrammar LoggedModels = new(
+        [(Entity.Metric, ["metrics"]), (Entity.Param, ["params"]), (Entity.Tag, ["tags"]), (Entity.Attribute, ["attributes"])],
+        [
+            (new("name", In: true), []),
+            (new("model_id", In: true), []),
+            (new("model_type", In: true), []),
+            (new("status", In: true), []),
+            (new("source_run_id", In: true), []),
+            (new("creation_timestamp", Numeric: true), ["creation_time", "creation_timestamp_ms"]),
+            (new("last_updated_timestamp", Numeric: true), ["last_updated_time", "last_updated_timestamp_ms"]),
+        ],
+        pairs: Lists);
+
     private static readonly string[] DatasetKeys = ["name", "digest", "context"];
 
     private readonly Dictionary<string, Entity> entities = new(StringComparer.Ordinal);
     private readonly Dictionary<string, AttributeRule> attributes = new(StringComparer.Ordinal);
+    private readonly Comparison[] pairs;
 
-    private SearchGrammar((Entity Entity, string[] Names)[] entities, (AttributeRule Rule, string[] Aliases)[] attributes)
+    /// <param name="entities">What may be spoken about, by each of its names.</param>
+    /// <param name="attributes">The attributes, with further names.</param>
+    /// <param name="pairs">Operators of parameters and tags.</param>
+    private SearchGrammar((Entity Entity, string[] Names)[] entities, (AttributeRule Rule, string[] Aliases)[] attributes, Comparison[]? pairs = null)
     {
+        this.pairs = pairs ?? Presence;
         foreach (var (entity, names) in entities)
         {
             foreach (var name in names)
@@ -160,10 +179,10 @@ internal sealed class SearchGrammar
         return (entity, rule.Name, rule);
     }
 
-    public static IReadOnlyList<Comparison> Comparisons(Entity entity, AttributeRule? rule) => entity switch
+    public IReadOnlyList<Comparison> Comparisons(Entity entity, AttributeRule? rule) => entity switch
     {
         Entity.Metric => Numbers,
-        Entity.Param or Entity.Tag => Presence,
+        Entity.Param or Entity.Tag => pairs,
         Entity.Dataset => Lists,
         _ => rule!.Numeric ? Numbers : rule.In ? Lists : Texts,
     };

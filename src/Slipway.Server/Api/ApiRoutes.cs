@@ -59,6 +59,7 @@ public static class RestApi
         StatusApi.Map(api, routes);
         DataApi.Map(api);
         RegistryApi.Map(api);
+        WebhooksApi.Map(api);
         GovernanceApi.Map(api);
         AccessApi.Map(api);
         AuditApi.Map(api);

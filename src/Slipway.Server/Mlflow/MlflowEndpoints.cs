@@ -19,6 +19,9 @@ internal sealed class MlflowCall(HttpContext http, MlflowInput input)
 
     public CancellationToken Ct => Http.RequestAborted;
 
+    /// <summary>A part of the path.</summary>
+    public string this[string name] => Http.GetRouteValue(name) as string is { Length: > 0 } value ? value : throw Input.Missing(name);
+
     public Task SendAsync(Action<Utf8JsonWriter> write) => MlflowJson.SendAsync(Http, StatusCodes.Status200OK, write);
 
     public Task SendEmptyAsync() => SendAsync(static _ => { });
@@ -31,8 +34,36 @@ internal sealed class MlflowCall(HttpContext http, MlflowInput input)
     });
 }
 
-/// <summary>A route of the protocol below <c>/api/2.0</c> and <c>/ajax-api/2.0</c>.</summary>
-internal sealed record MlflowRoute(string Method, string Path, string Permission, Func<MlflowCall, Task> Handle);
+/// <summary>A route of the protocol.</summary>
+/// <param name="Method">The HTTP method.</param>
+/// <param name="Path">Below <c>/api/2.0</c> and <c>/ajax-api/2.0</c>, or <c>3.0</c>.</param>
+/// <param name="Permission">What its caller must hold.</param>
+/// <param name="Handle">Answers.</param>
+/// <param name="Version">The protocol's version in the path.</param>
+internal sealed record MlflowRoute(string Method, string Path, string Permission, Func<MlflowCall, Task> Handle, string Version = "2.0")
+{
+    private readonly string[] segments = $"/{Version}{Path}".Split('/');
+
+    /// <summary>Whether a path, from the version on, is this route's, whatever the method.</summary>
+    public bool IsAt(string path)
+    {
+        var parts = path.Split('/');
+        for (var i = 0; i < segments.Length; i++)
+        {
+            if (i == parts.Length || (segments[i] is not ['{', ..] && segments[i] != parts[i]))
+            {
+                return false;
+            }
+
+            if (segments[i].StartsWith("{**", StringComparison.Ordinal))
+            {
+                return true;
+            }
+        }
+
+        return parts.Length == segments.Length;
+    }
+}
 
 /// <summary>The MLflow REST protocol over the registry.</summary>
 public static class MlflowEndpoints
@@ -40,7 +71,7 @@ public static class MlflowEndpoints
     /// <summary>Below 3.4, so that clients do not send traces by OTLP, which this server does not take.</summary>
     private const string Version = "3.3.0";
 
-    private static readonly string[] Prefixes = ["/api/2.0", "/ajax-api/2.0"];
+    private static readonly string[] Prefixes = ["/api", "/ajax-api"];
 
     /// <summary>Maps tracking, registry and artifact routes on both prefixes, <c>/version</c> and the downloads of the web client.</summary>
     public static IEndpointRouteBuilder MapMlflow(this IEndpointRouteBuilder app)
@@ -52,32 +83,36 @@ public static class MlflowEndpoints
         [
             .. ActivatorUtilities.CreateInstance<ExperimentsApi>(services).Routes,
             .. ActivatorUtilities.CreateInstance<RunsApi>(services).Routes,
+            .. ActivatorUtilities.CreateInstance<LoggedModelsApi>(services, artifacts).Routes,
             .. ActivatorUtilities.CreateInstance<ModelsApi>(services).Routes,
+            .. ActivatorUtilities.CreateInstance<WebhooksApi>(services).Routes,
             .. artifacts.Routes,
+            new("GET", "/mlflow/server-info", Permissions.RunRead, ServerInfoAsync, "3.0"),
         ];
         foreach (var prefix in Prefixes)
         {
             foreach (var route in routes)
             {
-                group.MapMethods(prefix + route.Path, [route.Method], http => CallAsync(http, route)).RequirePermission(route.Permission);
+                group.MapMethods($"{prefix}/{route.Version}{route.Path}", [route.Method], http => CallAsync(http, route)).RequirePermission(route.Permission);
             }
 
-            artifacts.MapProxy(group, prefix);
-            foreach (var family in (string[])["/mlflow/{**rest}", "/mlflow-artifacts/{**rest}"])
+            artifacts.MapProxy(group, prefix + "/2.0");
+            foreach (var family in (string[])["/2.0/mlflow/{**rest}", "/2.0/mlflow-artifacts/{**rest}", "/3.0/mlflow/{**rest}"])
             {
                 group.Map(prefix + family, http => RefuseAsync(http, routes, prefix)).RequirePermission(Permissions.RunRead).WithOrder(1000);
             }
-        }
-
-        foreach (var prefix in (string[])["/api/3.0/mlflow/{**rest}", "/ajax-api/3.0/mlflow/{**rest}"])
-        {
-            group.Map(prefix, http => RefuseAsync(http, [], "")).RequirePermission(Permissions.RunRead).WithOrder(1000);
         }
 
         artifacts.MapDownloads(group);
         group.MapGet("/version", http => http.Response.WriteAsync(Version, http.RequestAborted)).OpenToAll();
         return app;
     }
+
+    private static Task ServerInfoAsync(MlflowCall call) => call.SendAsync(static json =>
+    {
+        json.WriteString("store_type", "SqlStore");
+        json.WriteBoolean("workspaces_enabled", false);
+    });
 
     private static async Task CallAsync(HttpContext http, MlflowRoute route)
     {
@@ -106,7 +141,7 @@ public static class MlflowEndpoints
     private static Task RefuseAsync(HttpContext http, MlflowRoute[] routes, string prefix)
     {
         var path = http.Request.Path.Value!;
-        var methods = routes.Where(r => prefix + r.Path == path).Select(r => r.Method).ToList();
+        var methods = routes.Where(r => r.IsAt(path[prefix.Length..])).Select(r => r.Method).ToList();
         if (methods.Count > 0)
         {
             http.Response.Headers.Allow = string.Join(", ", methods);

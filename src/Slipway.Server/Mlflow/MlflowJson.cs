@@ -110,8 +110,14 @@ internal static class MlflowJson
         json.WriteEndObject();
         json.WriteStartObject("inputs");
         List(json, "dataset_inputs", run.Inputs, Input);
+        List(json, "model_inputs", run.ModelInputs, static (j, m) => j.WriteString("model_id", m.ModelId));
         json.WriteEndObject();
         json.WriteStartObject("outputs");
+        List(json, "model_outputs", run.ModelOutputs, static (j, m) =>
+        {
+            j.WriteString("model_id", m.ModelId);
+            j.WriteNumber("step", m.Step);
+        });
         json.WriteEndObject();
     }
 
@@ -173,6 +179,11 @@ internal static class MlflowJson
         json.WriteString("run_id", version.RunId ?? "");
         json.WriteString("status", version.Status);
         json.WriteString("run_link", version.RunLink);
+        if (version.LoggedModelId is { } id)
+        {
+            json.WriteString("model_id", id);
+        }
+
         if (!whole)
         {
             return;

@@ -118,11 +118,6 @@ internal sealed class ModelsApi(Models models)
 
     private async Task RegisterAsync(MlflowCall call)
     {
-        if (call.Input.Text("model_id") is { Length: > 0 } id)
-        {
-            throw new SlipwayException(ErrorCode.NotFound, $"Logged model with ID '{id}' not found.");
-        }
-
         var version = await models.RegisterAsync(
             call.Actor,
             new RegisterVersion

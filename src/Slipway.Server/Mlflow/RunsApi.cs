@@ -118,9 +118,17 @@ internal sealed class RunsApi(Runs runs)
 
     private async Task LogMetricAsync(MlflowCall call)
     {
-        RefuseModel(call.Input);
         var point = Metric(call.Input);
-        await runs.LogMetricAsync(call.Actor, RunId(call.Input), point, call.Ct);
+        var runId = RunId(call.Input);
+        if (LoggedModelsApi.Metrics(runId, [call.Input], [point]) is [var ofModel])
+        {
+            await runs.LogMetricAsync(call.Actor, runId, ofModel, call.Ct);
+        }
+        else
+        {
+            await runs.LogMetricAsync(call.Actor, runId, point, call.Ct);
+        }
+
         await call.SendEmptyAsync();
     }
 
@@ -133,18 +141,16 @@ internal sealed class RunsApi(Runs runs)
 
     private async Task LogBatchAsync(MlflowCall call)
     {
+        var runId = RunId(call.Input);
         var metrics = call.Input.Items("metrics");
-        foreach (var metric in metrics)
-        {
-            RefuseModel(metric);
-        }
-
+        var points = metrics.Select(Metric).ToList();
         await runs.LogBatchAsync(
             call.Actor,
-            RunId(call.Input),
-            metrics.Select(Metric).ToList(),
+            runId,
+            points,
             call.Input.Items("params").Select(p => new Param(p.Required("key"), p.Text("value") ?? "")).ToList(),
             ExperimentsApi.Tags(call.Input),
+            LoggedModelsApi.Metrics(runId, metrics, points),
             call.Ct);
         await call.SendEmptyAsync();
     }
@@ -164,11 +170,6 @@ internal sealed class RunsApi(Runs runs)
 
     private async Task LogInputsAsync(MlflowCall call)
     {
-        foreach (var model in call.Input.Items("models"))
-        {
-            throw NoLoggedModel(model.Required("model_id"));
-        }
-
         var inputs = call.Input.Items("datasets").Select(item =>
         {
             var dataset = item.Message("dataset") ?? throw item.Missing("dataset");
@@ -183,7 +184,8 @@ internal sealed class RunsApi(Runs runs)
                 tags.FindLast(t => t.Key == ContextTag)?.Value,
                 tags.Where(t => t.Key != ContextTag).ToList());
         }).ToList();
-        await runs.LogInputsAsync(call.Actor, call.Input.Required("run_id"), inputs, call.Ct);
+        var models = call.Input.Items("models").Select(m => m.Required("model_id")).ToList();
+        await runs.LogInputsAsync(call.Actor, call.Input.Required("run_id"), inputs, models, call.Ct);
         await call.SendEmptyAsync();
     }
 
@@ -286,14 +288,4 @@ internal sealed class RunsApi(Runs runs)
             MlflowJson.List(json, "files", files, MlflowJson.File);
         });
     }
-
-    private static void RefuseModel(MlflowInput input)
-    {
-        if (input.Text("model_id") is { Length: > 0 } id)
-        {
-            throw NoLoggedModel(id);
-        }
-    }
-
-    private static SlipwayException NoLoggedModel(string id) => new(ErrorCode.NotFound, $"Logged model with ID '{id}' not found.");
 }

@@ -12,7 +12,6 @@ public sealed class TrackingTests(MlflowServer server) : IClassFixture<MlflowSer
         Assert.Equal("Default", (string?)(await server.OkAsync("GET", "/ajax-api/2.0/mlflow/experiments/get?experiment_id=0"))["experiment"]!["name"]);
         await server.RefusedAsync(404, "ENDPOINT_NOT_FOUND", "GET", "traces?experiment_ids=0");
         await server.RefusedAsync(404, "ENDPOINT_NOT_FOUND", "POST", "/api/3.0/mlflow/traces", "{}");
-        await server.RefusedAsync(404, "ENDPOINT_NOT_FOUND", "POST", "logged-models", "{}");
         await server.RefusedAsync(405, "BAD_REQUEST", "GET", "runs/create");
     }
 
