@@ -13,6 +13,7 @@ namespace Slipway.Acceptance;
 public sealed partial class RunningServer : IAsyncLifetime
 {
     private readonly bool withOwner;
+    private readonly bool webhooksToLoopback;
     private readonly string folder = Directory.CreateTempSubdirectory("slipway-acceptance-").FullName;
     private SlipwayServer? server;
 
@@ -21,7 +22,11 @@ public sealed partial class RunningServer : IAsyncLifetime
     {
     }
 
-    internal RunningServer(bool withOwner) => this.withOwner = withOwner;
+    internal RunningServer(bool withOwner, bool webhooksToLoopback = false)
+    {
+        this.withOwner = withOwner;
+        this.webhooksToLoopback = webhooksToLoopback;
+    }
 
     public string Data => Path.Combine(folder, "data");
 
@@ -37,7 +42,7 @@ public sealed partial class RunningServer : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        server = SlipwayServer.Create(new SlipwayOptions { DataDirectory = Data, Urls = ["http://127.0.0.1:0"], Identity = IdentityMode.Required });
+        server = SlipwayServer.Create(new SlipwayOptions { DataDirectory = Data, Urls = ["http://127.0.0.1:0"], Identity = IdentityMode.Required, WebhooksToLoopback = webhooksToLoopback });
         await server.StartAsync(CancellationToken.None);
         if (!withOwner)
         {

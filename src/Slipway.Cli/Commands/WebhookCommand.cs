@@ -48,7 +48,7 @@ internal static class WebhookCommand
             new Verb("deliveries", "Lists what was posted, or is to be, the newest first", "slipway webhook deliveries 0197f0c2a4b3", "slipway webhook deliveries 0197f0c2a4b3 -o json")
                 .With(webhook, limit)
                 .Does(globals, terminal, s => s.ListAsync($"webhooks/{s.About("webhooks", s.Value(webhook), "id")}/deliveries", s.Value(limit), Log)),
-            new Verb("replay", "Posts an event that ended again, under the same id", "slipway webhook replay 0197f0c2a4b3 0197f0c2b1d9")
+            new Verb("replay", "Posts an event that ended again, under the same id", "slipway webhook replay 0197f0c2a4b3 0197f0c2b1d9", "slipway webhook replay 0197f0c2a4b3 0197f0c2b1d9 -o json")
                 .With(webhook, delivery)
                 .Does(globals, terminal, async s =>
                 {

@@ -56,7 +56,7 @@ public sealed partial class CompatibilityTests
 
         var listed = await client.GetFromJsonAsync<JsonElement>("/api/v1/meta/endpoints", TestContext.Current.CancellationToken);
         var mapped = listed.GetProperty("items").EnumerateArray().Select(r => (Method: r.GetProperty("method").GetString()!, Pattern: r.GetProperty("pattern").GetString()!)).ToHashSet();
-        foreach (var (method, pattern) in mapped.Where(m => m.Method != "*" && IsMlflow(m.Pattern)))
+        foreach (var (method, pattern) in mapped.Where(m => m.Method is not ("*" or "HEAD") && IsMlflow(m.Pattern)))
         {
             var path = pattern.Replace("/ajax-api/", "/api/", StringComparison.Ordinal);
             if (!rows.Any(r => r.Served && r.Method == method && (r.IsAt(Parameter().Replace(path, "x")) || r.IsAt(Parameter().Replace(pattern, "x")))))
@@ -77,7 +77,7 @@ public sealed partial class CompatibilityTests
     }
 
     private static bool IsMlflow(string pattern) =>
-        new[] { "/api/2.0/", "/api/3.0/", "/ajax-api/", "/get-artifact", "/model-versions/get-artifact", "/version", "/graphql" }.Any(p => pattern.StartsWith(p, StringComparison.Ordinal)) || pattern == "/health";
+        pattern is "/get-artifact" or "/model-versions/get-artifact" or "/version" or "/health" || new[] { "/api/2.0/", "/api/3.0/", "/ajax-api/" }.Any(p => pattern.StartsWith(p, StringComparison.Ordinal));
 
     /// <summary>The rows of the table: <c>| `METHOD /path` | since | state | note |</c>.</summary>
     private static List<Row> Rows([System.Runtime.CompilerServices.CallerFilePath] string file = "") =>

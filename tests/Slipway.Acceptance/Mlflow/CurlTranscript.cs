@@ -10,8 +10,8 @@ namespace Slipway.Acceptance.Mlflow;
 public sealed record Exchange(string Method, string Path, int Status);
 
 /// <summary>
-/// Curl transcripts: Golden/mlflow/NAME.txt. A line <c>$ curl …</c> is sent to a live server, lines <c>&gt; name = path.in.answer</c> keep
-/// a value of the answer for later commands ($name), and what follows is the answer: status, body, and the headers that matter.
+/// Curl transcripts: Golden/mlflow/NAME.txt. A line <c>$ curl …</c> is sent to a live server, lines <c>&gt; name = path.in.answer</c>
+/// (or <c>@Header</c>) keep a value of the answer for later commands ($name), and what follows is the answer: status, body, and the headers that matter.
 /// Ids, times and random names become placeholders. With SLIPWAY_WRITE_GOLDEN=1 the answers are written anew.
 /// </summary>
 internal static partial class CurlTranscript
@@ -50,7 +50,9 @@ internal static partial class CurlTranscript
             foreach (var line in keep)
             {
                 var parts = line[2..].Split(" = ", 2);
-                kept[parts[0]] = (string?)parts[1].Split('.').Aggregate((JsonNode?)JsonNode.Parse(text), (node, step) => int.TryParse(step, out var index) ? node?[index] : node?[step])
+                kept[parts[0]] = parts[1].StartsWith('@')
+                    ? response.Headers.GetValues(parts[1][1..]).Single().Trim('"')
+                    : (string?)parts[1].Split('.').Aggregate((JsonNode?)JsonNode.Parse(text), (node, step) => int.TryParse(step, out var index) ? node?[index] : node?[step])
                     ?? throw new InvalidOperationException($"{name}: {script[i]}: the answer has no {parts[1]}: {text}");
             }
 
