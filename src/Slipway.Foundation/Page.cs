@@ -31,5 +31,5 @@ public static class PageToken
     }
 
     private static SlipwayException Invalid(string token, Exception? inner) =>
-        new(ErrorCode.InvalidArgument, "the page token is not valid", $"\"{(token.Length > 40 ? token[..40] + "…" : token)}\" was not given out by this list", "start again without a page token", inner);
+        new(ErrorCode.InvalidArgument, inner is FormatException ? "Invalid page token, could not base64-decode" : "Invalid page token", $"\"{(token.Length > 40 ? token[..40] + "…" : token)}\" was not given out by this list", "start again without a page token", inner);
 }
