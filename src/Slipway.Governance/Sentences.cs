@@ -86,6 +86,8 @@ internal static class Sentences
 
         ["endpoint.created"] = e => $"created {Thing(e.Subject)}{After(" serving ", First(e, "model-version"))}",
         ["endpoint.changed"] = e => $"changed how {Thing(e.Subject)} routes its traffic{Because(e)}",
+        ["endpoint.loaded"] = e => $"loaded {Thing(e.Subject)} again",
+        ["endpoint.unloaded"] = e => $"took {Thing(e.Subject)} out of memory",
         ["endpoint.deleted"] = e => $"deleted {Thing(e.Subject)}",
         ["rollout.proposed"] = e => $"proposed {Thing(e.Subject)}{Candidate(e)}",
         ["rollout.started"] = e => $"started {Thing(e.Subject)}{Candidate(e)}",

@@ -3,6 +3,7 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using Slipway.Foundation;
 using Slipway.Governance;
+using Slipway.Server.Oip;
 
 namespace Slipway.Server;
 
@@ -21,7 +22,7 @@ internal static class HealthRoutes
         routes.MapGet("/health", () => Results.Text("OK")).OpenToAll();
         routes.MapGet("/healthz", () => Results.Text("OK")).OpenToAll();
         routes.MapGet("/readyz", ReadyAsync).OpenToAll();
-        routes.MapPrometheusScrapingEndpoint("/metrics").RequirePermission(Permissions.EndpointRead);
+        routes.MapMetrics("/metrics").RequirePermission(Permissions.EndpointRead);
     }
 
     private static async Task<IResult> ReadyAsync(Readiness readiness, Database database, CancellationToken ct)

@@ -165,6 +165,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         });
         // Inference goes straight from the socket to the model, before routing.
         app.UseOip(context => auth.RefuseAsync(context, Permissions.Predict));
+        app.UseGrpcLane(context => auth.RefuseAsync(context, Permissions.Predict));
         app.UseRouting();
         app.Use(next => context => auth.InvokeAsync(context, next));
         app.UseAntiforgery();
@@ -172,6 +173,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         app.MapHealth();
         app.MapSignIn();
         app.MapOip(route => route.RequirePermission(Permissions.Predict), route => route.OpenToAll());
+        app.MapOipModels();
         app.MapOipGrpc();
         app.MapMlflow();
         app.MapApi();

@@ -78,6 +78,18 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
         },
         ct);
 
+    /// <summary>Says whether nodes hold the endpoint in memory. NotFound if there is none.</summary>
+    public Task SetLoadedAsync(Actor actor, string endpoint, bool loaded, CancellationToken ct) => database.WriteAsync(
+        async tx =>
+        {
+            _ = await FindAsync(tx, endpoint) ?? throw Missing(endpoint);
+            if (await tx.ExecuteAsync("UPDATE serving_endpoints SET unloaded = @now WHERE name = @endpoint AND unloaded <> @now", new { endpoint, now = loaded ? 0 : 1 }) > 0)
+            {
+                await journal.AppendAsync(tx, actor, loaded ? Events.EndpointLoaded : Events.EndpointUnloaded, new Subject("endpoint", endpoint));
+            }
+        },
+        ct);
+
     /// <summary>Stored endpoints by name; all of them without a name.</summary>
     public async Task<IReadOnlyList<(EndpointRow Row, RouteSpec Route)>> ListAsync(string? name, CancellationToken ct)
     {
@@ -97,7 +109,7 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
 
     /// <summary>The revision that each endpoint has now.</summary>
     public Task<IReadOnlyList<CurrentRow>> CurrentAsync(CancellationToken ct) =>
-        database.ReadAsync(session => session.QueryAsync<CurrentRow>("SELECT name AS Name, revision AS Revision FROM serving_endpoints"), ct);
+        database.ReadAsync(session => session.QueryAsync<CurrentRow>("SELECT name AS Name, revision AS Revision, unloaded AS Unloaded FROM serving_endpoints"), ct);
 
     /// <summary>Stored revisions, newest first.</summary>
     public async Task<IReadOnlyList<RouteRevision>> HistoryAsync(string endpoint, int limit, CancellationToken ct)
@@ -148,6 +160,8 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
         public string Name { get; set; } = "";
 
         public long Revision { get; set; }
+
+        public long Unloaded { get; set; }
     }
 
     internal sealed class EndpointRow

@@ -39,6 +39,13 @@ public sealed record CreateEndpoint
     public bool LogPredictions { get; init; } = true;
 }
 
+/// <summary>A version behind an endpoint, as the protocol's repository index lists it.</summary>
+/// <param name="Endpoint">The endpoint's name.</param>
+/// <param name="Version">The version's number as text; empty when nothing is loaded.</param>
+/// <param name="Ready">Whether it can be asked.</param>
+/// <param name="Why">Why it cannot, or null.</param>
+public sealed record IndexedVersion(string Endpoint, string Version, bool Ready, string? Why);
+
 /// <summary>What an endpoint on this node takes and gives, for protocol metadata. Read from memory.</summary>
 /// <param name="Name">The endpoint's name.</param>
 /// <param name="Ready">Whether it can answer.</param>

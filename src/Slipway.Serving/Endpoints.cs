@@ -67,6 +67,26 @@ public sealed class Endpoints
         await _routes.RemoveAsync(name, ct);
     }
 
+    /// <summary>Takes an endpoint out of memory on every node until it is loaded again; requests in flight finish. Harmless when it is out already.</summary>
+    public async Task UnloadAsync(Actor actor, string name, CancellationToken ct)
+    {
+        await _deployments.SetLoadedAsync(actor, name, loaded: false, ct);
+        await _routes.UnloadAsync(name, ct);
+    }
+
+    /// <summary>Serves an endpoint again. One that is served already goes on without a gap: its versions never change.</summary>
+    public async Task LoadAsync(Actor actor, string name, CancellationToken ct)
+    {
+        await _deployments.SetLoadedAsync(actor, name, loaded: true, ct);
+        await _routes.LoadAsync(await _deployments.FindAsync(name, ct) ?? throw Deployments.Missing(name), ct);
+    }
+
+    /// <summary>Every version that this node serves, and the endpoints that it knows but cannot serve.</summary>
+    public IReadOnlyList<IndexedVersion> Index() =>
+        [.. _routes.All.OrderBy(route => route.Endpoint, StringComparer.Ordinal).SelectMany(route => route.Table is { } table
+            ? table.Variants.Select(variant => new IndexedVersion(route.Endpoint, variant.Version, true, null))
+            : [new IndexedVersion(route.Endpoint, "", false, route.NotReady)])];
+
     /// <summary>The endpoint's route revisions, newest first.</summary>
     public Task<IReadOnlyList<RouteRevision>> HistoryAsync(string name, int limit, CancellationToken ct) => _deployments.HistoryAsync(name, limit, ct);
 
@@ -84,7 +104,8 @@ public sealed class Endpoints
     /// Answers an inference. Refusals are values in the outcome. The request is the caller's again when the task is complete; its outputs are valid
     /// until it is disposed or reset.
     /// </summary>
-    public ValueTask<InferOutcome> InferAsync(InferRequest request, CancellationToken ct) => _inference.InferAsync(request, ct);
+    public ValueTask<InferOutcome> InferAsync(InferRequest request, CancellationToken ct) =>
+        Traces.Wanted ? Traces.InferAsync(_inference, _routes, request, ct) : _inference.InferAsync(request, ct);
 
     /// <summary>The stored instance of an endpoint's name, or null if this node serves none of that name; does not allocate.</summary>
     public string? NameOf(ReadOnlySpan<char> name) => _routes.NameOf(name);
@@ -115,8 +136,8 @@ public sealed class Endpoints
             .Where(variant => version is null || variant.Version == version)
             .Select(variant => variant.Counters.Read())];
 
-    /// <summary>Whether every endpoint of this node can answer.</summary>
-    public bool Ready => _routes.All.All(route => route.Table is not null);
+    /// <summary>Whether every endpoint of this node can answer, those aside that were unloaded on purpose.</summary>
+    public bool Ready => _routes.All.All(route => route.Table is not null || route.Unloaded);
 
     /// <summary>Names of the endpoints on this node.</summary>
     public IReadOnlyList<string> Names => [.. _routes.All.Select(route => route.Endpoint).Order(StringComparer.Ordinal)];

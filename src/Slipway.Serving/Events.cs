@@ -12,6 +12,12 @@ public static class Events
     /// <summary>Empty body.</summary>
     public const string EndpointDeleted = "endpoint.deleted";
 
+    /// <summary>Nodes hold it in memory again; empty body.</summary>
+    public const string EndpointLoaded = "endpoint.loaded";
+
+    /// <summary>Taken out of memory until it is loaded again; empty body.</summary>
+    public const string EndpointUnloaded = "endpoint.unloaded";
+
     /// <summary>Body <see cref="Serving.RolloutChanged"/>; links the endpoint, the candidate and stable, as do the other rollout kinds.</summary>
     public const string RolloutProposed = "rollout.proposed";
 

@@ -20,7 +20,7 @@ internal sealed partial class RouteFollower(Deployments deployments, Routes rout
         await base.StartAsync(cancellationToken);
     }
 
-    public Task HandleAsync(JournalEntry entry, CancellationToken ct) => RefreshAsync(entry.Subject.Name, ct);
+    public Task HandleAsync(JournalEntry entry, CancellationToken ct) => RefreshAsync(entry.Subject.Name, routes.PublishAsync, ct);
 
     /// <summary>Publishes what is newer than this node's routes and removes what is gone.</summary>
     public async Task CatchUpAsync(CancellationToken ct)
@@ -28,15 +28,26 @@ internal sealed partial class RouteFollower(Deployments deployments, Routes rout
         var stored = await deployments.CurrentAsync(ct);
         foreach (var row in stored)
         {
+            var route = routes.Find(row.Name);
+            if (row.Unloaded != 0)
+            {
+                if (route is not { Unloaded: true })
+                {
+                    await routes.UnloadAsync(row.Name, ct);
+                }
+
+                continue;
+            }
+
             var waits = _failed.TryGetValue(row.Name, out var failure) && failure.Revision == row.Revision && clock.GetUtcNow() < failure.Until;
-            if (waits || routes.Find(row.Name)?.Table?.Spec.Revision >= row.Revision)
+            if (waits || route?.Table?.Spec.Revision >= row.Revision)
             {
                 continue;
             }
 
             try
             {
-                await RefreshAsync(row.Name, ct);
+                await RefreshAsync(row.Name, routes.LoadAsync, ct);
                 _failed.Remove(row.Name);
             }
             catch (Exception e) when (e is not OperationCanceledException)
@@ -50,7 +61,7 @@ internal sealed partial class RouteFollower(Deployments deployments, Routes rout
         var names = stored.Select(row => row.Name).ToHashSet(StringComparer.Ordinal);
         foreach (var route in routes.All.Where(route => !names.Contains(route.Endpoint)))
         {
-            await RefreshAsync(route.Endpoint, ct);
+            await RefreshAsync(route.Endpoint, routes.PublishAsync, ct);
         }
     }
 
@@ -70,11 +81,11 @@ internal sealed partial class RouteFollower(Deployments deployments, Routes rout
         }
     }
 
-    private async Task RefreshAsync(string endpoint, CancellationToken ct)
+    private async Task RefreshAsync(string endpoint, Func<RouteSpec, CancellationToken, Task> serve, CancellationToken ct)
     {
         if (await deployments.FindAsync(endpoint, ct) is { } spec)
         {
-            await routes.PublishAsync(spec, ct);
+            await serve(spec, ct);
         }
         else
         {

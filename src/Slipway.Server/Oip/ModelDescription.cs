@@ -17,7 +17,7 @@ internal static class ModelDescription
     public static string ServerVersion { get; } = SlipwayServer.Version.Split('+')[0];
 
     /// <summary>The extensions of the protocol that are there.</summary>
-    public static IReadOnlyList<string> Extensions { get; } = ["binary_tensor_data", "model_configuration", "parameters"];
+    public static IReadOnlyList<string> Extensions { get; } = ["binary_tensor_data", "model_repository", "model_repository(unload_dependents)", "model_configuration", "statistics", "parameters"];
 
     /// <summary>
     /// A model's configuration. Where every input and output has an open first dimension, that is the batch and is left out of the dimensions.

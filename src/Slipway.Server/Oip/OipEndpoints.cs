@@ -123,6 +123,11 @@ internal static partial class OipEndpoints
             return;
         }
 
+        if (Traces.Wanted)
+        {
+            request.TraceParent = context.Request.Headers.TraceParent;
+        }
+
         var outcome = await endpoints.InferAsync(request, context.RequestAborted);
         if (outcome.Variant.Length > 0)
         {
@@ -469,17 +474,24 @@ internal static partial class OipEndpoints
     }
 
     private static bool IsKnown(string path) =>
-        path is "/v2" or "/v2/health/live" or "/v2/health/ready" or "/v2/models"
-        || (path.StartsWith(Models, StringComparison.Ordinal) && path[Models.Length..].Split('/') is [not ""] or [_, "ready" or "infer"] or [_, "versions", _] or [_, "versions", _, "ready" or "infer"]);
+        path is "/v2" or "/v2/health/live" or "/v2/health/ready" or "/v2/models" or "/v2/repository/index"
+        || (path.StartsWith(Models, StringComparison.Ordinal) && path[Models.Length..].Split('/') is [not ""] or [_, "ready" or "infer" or "config" or "stats"] or [_, "versions", _] or [_, "versions", _, "ready" or "infer" or "config" or "stats"]);
 
-    private static async Task Json(HttpContext context, int status, Action<Utf8JsonWriter> write)
+    /// <summary>Answers a JSON object.</summary>
+    public static Task Json(HttpContext context, int status, Action<Utf8JsonWriter> write) => WriteAsync(context, status, json =>
+    {
+        json.WriteStartObject();
+        write(json);
+        json.WriteEndObject();
+    });
+
+    /// <summary>Answers JSON of any kind.</summary>
+    public static async Task WriteAsync(HttpContext context, int status, Action<Utf8JsonWriter> write)
     {
         var buffer = new ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(buffer))
         {
-            json.WriteStartObject();
             write(json);
-            json.WriteEndObject();
         }
 
         context.Response.StatusCode = status;

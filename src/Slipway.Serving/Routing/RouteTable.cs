@@ -40,6 +40,9 @@ internal sealed class RouteTable
     /// <summary>The index of the variant of a key.</summary>
     public int Pick(ReadOnlySpan<char> key) => Variants.Length == 1 ? 0 : _slots[Picker.Slot(key, _seed)];
 
+    /// <summary>The slot of a key under this revision's salt.</summary>
+    public int SlotOf(ReadOnlySpan<char> key) => Picker.Slot(key, _seed);
+
     /// <summary>The index of the variant that serves a version, or -1.</summary>
     public int IndexOf(ReadOnlySpan<char> version)
     {

@@ -43,14 +43,8 @@ internal sealed partial class Routes(LoadedModels models, ILogger<Routes> log) :
         var pinned = new List<string>();
         try
         {
-            var route = Find(spec.Endpoint);
-            if (route is null)
-            {
-                route = new Route(spec.Endpoint, _reverts.Writer);
-                Volatile.Write(ref _routes, _routes.Append(new(spec.Endpoint, route)).ToFrozenDictionary(StringComparer.Ordinal));
-            }
-
-            if (route.Table is { } current && current.Spec.Revision >= spec.Revision)
+            var route = Find(spec.Endpoint) ?? Add(spec.Endpoint);
+            if (route.Unloaded || (route.Table is { } current && current.Spec.Revision >= spec.Revision))
             {
                 return;
             }
@@ -93,6 +87,35 @@ internal sealed partial class Routes(LoadedModels models, ILogger<Routes> log) :
         }
     }
 
+    /// <summary>Keeps an endpoint known but not served; requests in flight finish.</summary>
+    public async Task UnloadAsync(string endpoint, CancellationToken ct)
+    {
+        await _publishing.WaitAsync(ct);
+        try
+        {
+            var route = Find(endpoint) ?? Add(endpoint);
+            route.Unloaded = true;
+            route.NotReady = "it was unloaded";
+            Release(route.Swap(null, []));
+        }
+        finally
+        {
+            _publishing.Release();
+        }
+    }
+
+    /// <summary>Serves an endpoint again.</summary>
+    public async Task LoadAsync(RouteSpec spec, CancellationToken ct)
+    {
+        if (Find(spec.Endpoint) is { Unloaded: true } route)
+        {
+            route.Unloaded = false;
+            route.NotReady = "its model is being loaded";
+        }
+
+        await PublishAsync(spec, ct);
+    }
+
     /// <summary>Forgets an endpoint; requests in flight finish.</summary>
     public async Task RemoveAsync(string endpoint, CancellationToken ct)
     {
@@ -112,6 +135,13 @@ internal sealed partial class Routes(LoadedModels models, ILogger<Routes> log) :
     }
 
     public void Dispose() => _publishing.Dispose();
+
+    private Route Add(string endpoint)
+    {
+        var route = new Route(endpoint, _reverts.Writer);
+        Volatile.Write(ref _routes, _routes.Append(new(endpoint, route)).ToFrozenDictionary(StringComparer.Ordinal));
+        return route;
+    }
 
     private void Release(IReadOnlyList<string> pins)
     {
@@ -143,6 +173,9 @@ internal sealed class Route(string endpoint, ChannelWriter<NodeRevert> reverts)
 
     /// <summary>What requests use; null until a model is loaded.</summary>
     public RouteTable? Table => Volatile.Read(ref _table);
+
+    /// <summary>Whether it was taken out of memory on purpose.</summary>
+    public bool Unloaded { get; set; }
 
     /// <summary>Why there is no table.</summary>
     public string NotReady { get; set; } = "its model is being loaded";

@@ -45,6 +45,9 @@ public sealed class InferRequest : IDisposable
     /// </summary>
     public long TimeoutMicros { get; set; }
 
+    /// <summary>The caller's W3C trace context (its <c>traceparent</c>), or null.</summary>
+    public string? TraceParent { get; set; }
+
     /// <summary>Whether outputs without an own choice are answered as raw bytes.</summary>
     public bool BinaryOutputs { get; set; }
 
@@ -83,6 +86,7 @@ public sealed class InferRequest : IDisposable
         EntityKey = null;
         EventMicros = 0;
         TimeoutMicros = 0;
+        TraceParent = null;
         BinaryOutputs = false;
         _inputs.Clear();
         _outputs.Clear();

@@ -15,6 +15,16 @@
         setTheme: value => { try { localStorage.setItem('slipway.theme', value); } catch { /* private window: the choice lasts for the page */ } root.setAttribute('data-theme', value === 'auto' ? (system.matches ? 'dark' : 'light') : value); return dark(); },
         applyTheme: isDark => root.setAttribute('data-theme', isDark ? 'dark' : 'light'),
         copy: text => navigator.clipboard ? navigator.clipboard.writeText(text).then(() => true, () => false) : false,
+        infer: async (path, body) => {
+            const started = performance.now();
+            try {
+                const response = await fetch(new URL(path, document.baseURI), { method: 'POST', body });
+                const text = await response.text();
+                return { status: response.status, ms: performance.now() - started, text, variant: response.headers.get('x-slipway-variant'), prediction: response.headers.get('x-slipway-prediction-id') };
+            } catch (failure) {
+                return { status: 0, ms: performance.now() - started, text: `the server did not answer: ${failure.message}`, variant: null, prediction: null };
+            }
+        },
         focus: id => document.getElementById(id)?.focus(),
     };
 

@@ -6,7 +6,6 @@ using Grpc.Net.Compression;
 using Grpc.Reflection;
 using Grpc.Reflection.V1Alpha;
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Slipway.Foundation;
@@ -36,21 +35,10 @@ internal static class GrpcHost
     public static void MapOipGrpc(this IEndpointRouteBuilder routes)
     {
         // In a group, so that gRPC's own answers for unknown services and methods are open as well; a method's permission comes after it and wins.
-        var group = routes.MapGroup("").OpenToAll().WithMetadata(new ErrorEnvelope(RefuseAsync));
+        var group = routes.MapGroup("").OpenToAll().WithMetadata(new ErrorEnvelope(static (context, refused) => GrpcLane.RefuseAsync(context, refused.Code, refused.Next is null ? refused.Sentence : $"{refused.Sentence}; {refused.Next}")));
         group.MapGrpcService<GrpcService>();
         group.MapGrpcService<GrpcHealth>();
         group.MapGrpcService<ReflectionServiceImpl>();
-    }
-
-    /// <summary>A refusal before the call began, in gRPC's own form: status and message as headers.</summary>
-    private static Task RefuseAsync(HttpContext context, SlipwayException refused)
-    {
-        var response = context.Response;
-        response.StatusCode = StatusCodes.Status200OK;
-        response.ContentType = "application/grpc";
-        response.Headers["grpc-status"] = ((int)GrpcService.Status(refused.Code)).ToString(System.Globalization.CultureInfo.InvariantCulture);
-        response.Headers["grpc-message"] = Uri.EscapeDataString(refused.Next is null ? refused.Sentence : $"{refused.Sentence}; {refused.Next}");
-        return Task.CompletedTask;
     }
 
     /// <summary>gRPC checks a message's size as it arrives; this bounds what a compressed one inflates to.</summary>

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Slipway.Foundation;
@@ -17,6 +18,26 @@ internal static class GrpcReader
     /// <summary>Places of raw contents in the message; they may come before the inputs they belong to.</summary>
     [ThreadStatic]
     private static List<(int Start, int Length)>? places;
+
+    /// <summary>Fills the request from a message that may lie in several pieces.</summary>
+    public static (ErrorCode Code, string Message)? Read(ReadOnlySequence<byte> message, Endpoints endpoints, InferRequest request, out bool final)
+    {
+        if (message.IsSingleSegment)
+        {
+            return Read(message.FirstSpan, endpoints, request, out final);
+        }
+
+        var joined = ArrayPool<byte>.Shared.Rent((int)message.Length);
+        try
+        {
+            message.CopyTo(joined);
+            return Read(joined.AsSpan(0, (int)message.Length), endpoints, request, out final);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(joined);
+        }
+    }
 
     /// <summary>
     /// Fills the request. Returns null, or why it cannot be answered. <paramref name="final"/> tells that a stream's client wants to be told that a
@@ -373,6 +394,10 @@ internal static class GrpcReader
                 (_, { } text) => OipReader.EventTime(text) ?? throw new OipFormatException("event_time is a number of Unix microseconds or an RFC 3339 text"),
                 _ => throw new OipFormatException("event_time is a number of Unix microseconds or an RFC 3339 text"),
             };
+        }
+        else if (key.SequenceEqual("timeout"u8))
+        {
+            request.TimeoutMicros = Value(value).Number is { } micros and >= 0 ? micros : throw new OipFormatException("timeout is a number of microseconds and cannot be negative");
         }
         else if (key.SequenceEqual("triton_enable_empty_final_response"u8))
         {

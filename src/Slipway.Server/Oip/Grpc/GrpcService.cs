@@ -15,7 +15,7 @@ internal sealed class GrpcService(Endpoints endpoints, TimeProvider clock)
 
     public async Task<InferCall> InferAsync(InferCall call, ServerCallContext context)
     {
-        await AnswerAsync(call, context.CancellationToken);
+        await AnswerAsync(call, context);
         if (call.Fault is { } fault)
         {
             throw Refusal(fault.Code, fault.Message);
@@ -35,7 +35,7 @@ internal sealed class GrpcService(Endpoints endpoints, TimeProvider clock)
         while (await requests.MoveNext(context.CancellationToken))
         {
             var call = requests.Current;
-            await AnswerAsync(call, context.CancellationToken);
+            await AnswerAsync(call, context);
             await responses.WriteAsync(call, context.CancellationToken);
         }
     }
@@ -69,6 +69,36 @@ internal sealed class GrpcService(Endpoints endpoints, TimeProvider clock)
     public Task<ModelConfigResponse> ModelConfig(ModelConfigRequest request) =>
         Task.FromResult(new ModelConfigResponse { Config = ModelDescription.Config(Described(request.Name, request.Version)) });
 
+    public Task<ModelStatisticsResponse> ModelStatistics(ModelStatisticsRequest request) => Task.FromResult(new ModelStatisticsResponse
+    {
+        ModelStats = { OipModels.Statistics(endpoints, Version(request.Name), Version(request.Version)).Select(Statistics) },
+    });
+
+    public Task<RepositoryIndexResponse> RepositoryIndex(RepositoryIndexRequest request) => Task.FromResult(new RepositoryIndexResponse
+    {
+        Models =
+        {
+            endpoints.Index().Where(row => row.Ready || !request.Ready).Select(row => new RepositoryIndexResponse.Types.ModelIndex { Name = row.Endpoint, Version = row.Version, State = OipModels.State(row), Reason = row.Why ?? "" }),
+        },
+    });
+
+    public async Task<RepositoryModelLoadResponse> LoadAsync(RepositoryModelLoadRequest request, ServerCallContext context)
+    {
+        if (request.Parameters.Count > 0)
+        {
+            throw OipModels.NoOverride();
+        }
+
+        await endpoints.LoadAsync(context.GetHttpContext().GetActor(), request.ModelName, context.CancellationToken);
+        return new RepositoryModelLoadResponse { ModelName = request.ModelName, IsLoaded = true };
+    }
+
+    public async Task<RepositoryModelUnloadResponse> UnloadAsync(RepositoryModelUnloadRequest request, ServerCallContext context)
+    {
+        await endpoints.UnloadAsync(context.GetHttpContext().GetActor(), request.ModelName, context.CancellationToken);
+        return new RepositoryModelUnloadResponse { ModelName = request.ModelName, IsUnloaded = true };
+    }
+
     /// <summary>The gRPC status of a refusal.</summary>
     public static StatusCode Status(ErrorCode code) => code switch
     {
@@ -90,11 +120,42 @@ internal sealed class GrpcService(Endpoints endpoints, TimeProvider clock)
 
     public static RpcException Refusal(ErrorCode code, string message) => new(new Status(Status(code), message));
 
-    private async ValueTask AnswerAsync(InferCall call, CancellationToken ct)
+    private static ModelStatistics Statistics(VersionStatistics model) => new()
+    {
+        Name = model.Endpoint,
+        Version = OipModels.Number(model),
+        LastInference = (ulong)model.LastInferenceMillis,
+        InferenceCount = (ulong)model.Rows,
+        ExecutionCount = (ulong)model.Executions,
+        InferenceStats = new()
+        {
+            Success = Duration(model.Success),
+            Fail = Duration(model.Fail),
+            Queue = Duration(model.Queue),
+            ComputeInput = Duration(model.ComputeInput),
+            ComputeInfer = Duration(model.ComputeInfer),
+            ComputeOutput = Duration(model.ComputeOutput),
+            CacheHit = new(),
+            CacheMiss = new(),
+        },
+        BatchStats =
+        {
+            model.Batches.Select(batch => new InferBatchStatistics { BatchSize = (ulong)batch.Rows, ComputeInput = Duration(batch.ComputeInput), ComputeInfer = Duration(batch.ComputeInfer), ComputeOutput = Duration(batch.ComputeOutput) }),
+        },
+    };
+
+    private static StatisticDuration Duration(Counted counted) => new() { Count = (ulong)counted.Count, Ns = (ulong)counted.Nanoseconds };
+
+    private async ValueTask AnswerAsync(InferCall call, ServerCallContext context)
     {
         if (call.Fault is null)
         {
-            call.Outcome = await endpoints.InferAsync(call.Request, ct);
+            if (Traces.Wanted)
+            {
+                call.Request.TraceParent = context.RequestHeaders.GetValue("traceparent");
+            }
+
+            call.Outcome = await endpoints.InferAsync(call.Request, context.CancellationToken);
         }
     }
 
@@ -124,12 +185,16 @@ internal sealed class GrpcMethods(Endpoints endpoints) : IServiceMethodProvider<
             static (service, input, output, server) => service.StreamAsync(input, output, server));
 
         // The probes answer everyone; what a model is, only those who may ask it.
-        Add(context, null, ServerLiveRequest.Parser, static (service, request) => service.ServerLive(request));
-        Add(context, null, ServerReadyRequest.Parser, static (service, request) => service.ServerReady(request));
-        Add(context, null, ServerMetadataRequest.Parser, static (service, request) => service.ServerMetadata(request));
-        Add(context, Permissions.Predict, ModelReadyRequest.Parser, static (service, request) => service.ModelReady(request));
-        Add(context, Permissions.Predict, ModelMetadataRequest.Parser, static (service, request) => service.ModelMetadata(request));
-        Add(context, Permissions.Predict, ModelConfigRequest.Parser, static (service, request) => service.ModelConfig(request));
+        Add(context, null, ServerLiveRequest.Parser, static (service, request, _) => service.ServerLive(request));
+        Add(context, null, ServerReadyRequest.Parser, static (service, request, _) => service.ServerReady(request));
+        Add(context, null, ServerMetadataRequest.Parser, static (service, request, _) => service.ServerMetadata(request));
+        Add(context, Permissions.Predict, ModelReadyRequest.Parser, static (service, request, _) => service.ModelReady(request));
+        Add(context, Permissions.Predict, ModelMetadataRequest.Parser, static (service, request, _) => service.ModelMetadata(request));
+        Add(context, Permissions.Predict, ModelConfigRequest.Parser, static (service, request, _) => service.ModelConfig(request));
+        Add(context, Permissions.Predict, ModelStatisticsRequest.Parser, static (service, request, _) => service.ModelStatistics(request));
+        Add(context, Permissions.Predict, RepositoryIndexRequest.Parser, static (service, request, _) => service.RepositoryIndex(request));
+        Add(context, Permissions.DeploymentCreate, RepositoryModelLoadRequest.Parser, static (service, request, server) => service.LoadAsync(request, server));
+        Add(context, Permissions.DeploymentStop, RepositoryModelUnloadRequest.Parser, static (service, request, server) => service.UnloadAsync(request, server));
         foreach (var name in (string[])["SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister", "CudaSharedMemoryStatus", "CudaSharedMemoryRegister", "CudaSharedMemoryUnregister"])
         {
             Refuse(context, name, "shared memory is not supported; send tensors in the request");
@@ -140,7 +205,7 @@ internal sealed class GrpcMethods(Endpoints endpoints) : IServiceMethodProvider<
     }
 
     private static void Add<TRequest, TResponse>(
-        ServiceMethodProviderContext<GrpcService> context, string? permission, Google.Protobuf.MessageParser<TRequest> parser, Func<GrpcService, TRequest, Task<TResponse>> answer)
+        ServiceMethodProviderContext<GrpcService> context, string? permission, Google.Protobuf.MessageParser<TRequest> parser, Func<GrpcService, TRequest, ServerCallContext, Task<TResponse>> answer)
         where TRequest : class, Google.Protobuf.IMessage<TRequest>
         where TResponse : class, Google.Protobuf.IMessage<TResponse>, new()
     {
@@ -148,7 +213,19 @@ internal sealed class GrpcMethods(Endpoints endpoints) : IServiceMethodProvider<
         var name = typeof(TRequest).Name[..^"Request".Length];
         context.AddUnaryMethod(
             new Method<TRequest, TResponse>(MethodType.Unary, Service, name, Messages(parser), Messages(new Google.Protobuf.MessageParser<TResponse>(static () => new TResponse()))),
-            [new RoutePermission(permission)], (service, request, _) => answer(service, request));
+            [new RoutePermission(permission)], (service, request, server) => AnswerAsync(answer(service, request, server)));
+    }
+
+    private static async Task<T> AnswerAsync<T>(Task<T> answer)
+    {
+        try
+        {
+            return await answer;
+        }
+        catch (SlipwayException refused)
+        {
+            throw GrpcService.Refusal(refused.Code, refused.Sentence);
+        }
     }
 
     private static void Refuse(ServiceMethodProviderContext<GrpcService> context, string name, string why) => context.AddUnaryMethod(

@@ -72,20 +72,6 @@ internal sealed class InferCall
     private static InferCall Read(ReadOnlySequence<byte> payload, Endpoints endpoints)
     {
         var request = InferRequest.Rent();
-        if (payload.IsSingleSegment)
-        {
-            return new(request, GrpcReader.Read(payload.FirstSpan, endpoints, request, out var final), final);
-        }
-
-        var joined = ArrayPool<byte>.Shared.Rent((int)payload.Length);
-        try
-        {
-            payload.CopyTo(joined);
-            return new(request, GrpcReader.Read(joined.AsSpan(0, (int)payload.Length), endpoints, request, out var final), final);
-        }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(joined);
-        }
+        return new(request, GrpcReader.Read(payload, endpoints, request, out var final), final);
     }
 }
