@@ -156,7 +156,12 @@ public sealed class Artifacts(Database database, Journal journal, IBlobStore blo
     private static Subject SubjectOf(string path)
     {
         var segments = path.Split('/', 4);
-        return segments is [_, var run, "artifacts", _] ? new Subject("run", run) : new Subject("artifact", path);
+        return segments switch
+        {
+            [_, "models", var model, var rest] when rest.StartsWith("artifacts/", StringComparison.Ordinal) => new Subject("logged-model", model),
+            [_, var run, "artifacts", _] => new Subject("run", run),
+            _ => new Subject("artifact", path),
+        };
     }
 
     private sealed class ArtifactRow

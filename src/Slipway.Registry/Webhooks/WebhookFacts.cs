@@ -20,27 +20,26 @@ internal sealed class WebhookFacts(Database database, Wakeups wakeups)
 
         var body = WebhookPost.Body(happened, entry.At, data);
         var at = Time.ToMicros(entry.At);
-        var made = new List<string>();
+        var told = new List<string>();
         await database.WriteAsync(
             async tx =>
             {
-                made.Clear();
+                told.Clear();
                 foreach (var webhook in webhooks.Where(w => w.Wants(happened)))
                 {
-                    var id = Ids.New();
                     if (await tx.ExecuteAsync(
                         """
                         INSERT INTO registry_deliveries (id, webhook_id, seq, event, body, state, attempts, tries_left_until, next_at, created_at)
                         VALUES (@id, @webhook, @Seq, @happened, @body, 'pending', 0, @at, @at, @at) ON CONFLICT (webhook_id, seq, event) DO NOTHING
                         """,
-                        new { id, webhook = webhook.Id, entry.Seq, happened = happened.ToString(), body, at }) == 1)
+                        new { id = Ids.New(), webhook = webhook.Id, entry.Seq, happened = happened.ToString(), body, at }) == 1)
                     {
-                        made.Add(id);
+                        told.Add(webhook.Id);
                     }
                 }
             },
             ct);
-        foreach (var id in made)
+        foreach (var id in told)
         {
             await wakeups.WakeAsync(WebhookWork.Name, id);
         }

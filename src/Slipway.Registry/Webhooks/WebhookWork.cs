@@ -9,33 +9,43 @@ internal sealed class WebhookWork(Database database, Journal journal, WebhookPos
     private const int Gone = 410;
     private static readonly Actor Self = Actor.System("webhooks");
     private static readonly TimeSpan LongestPause = TimeSpan.FromMinutes(15);
+    private static readonly TimeSpan LongestStep = TimeSpan.FromSeconds(2);
 
     public string Kind => Name;
 
     public Task<IReadOnlyList<string>> OpenAsync(CancellationToken ct) =>
-        database.ReadAsync(s => s.QueryAsync<string>("SELECT id FROM registry_deliveries WHERE state = 'pending' ORDER BY next_at, seq"), ct);
+        database.ReadAsync(s => s.QueryAsync<string>("SELECT DISTINCT webhook_id FROM registry_deliveries WHERE state = 'pending'"), ct);
 
+    /// <summary>Posts what is due to one webhook, one after the other, so that a burst does not become a flood. One that fails waits; those behind it do not.</summary>
     public async Task<DateTimeOffset?> StepAsync(string key, CancellationToken ct)
     {
-        var row = await database.ReadAsync(s => s.FindAsync<DeliveryRow>($"SELECT {DeliveryRow.Columns} FROM registry_deliveries WHERE id = @key", new { key }), ct);
-        if (row is not { State: "pending" })
+        var begun = clock.GetTimestamp();
+        while (clock.GetElapsedTime(begun) < LongestStep)
         {
-            return null;
+            var row = await database.ReadAsync(
+                s => s.FindAsync<DeliveryRow>($"SELECT {DeliveryRow.Columns} FROM registry_deliveries WHERE webhook_id = @key AND state = 'pending' ORDER BY next_at, seq LIMIT 1", new { key }),
+                ct);
+            if (row is null)
+            {
+                return null;
+            }
+
+            if (row.NextAt > clock.NowMicros())
+            {
+                return Time.FromMicros(row.NextAt);
+            }
+
+            var webhook = await database.ReadAsync(s => s.FindAsync<WebhookRow>($"SELECT {WebhookRow.Columns} FROM registry_webhooks WHERE id = @key", new { key }), ct);
+            var answer = webhook is { Active: 1 }
+                ? await post.SendAsync(webhook, row.Id, row.Body, ct)
+                : new OutboundAnswer(null, webhook is null ? "the webhook was deleted" : "the webhook is disabled", TimeSpan.Zero);
+            await SettleAsync(row, answer, over: webhook is not { Active: 1 }, ct);
         }
 
-        if (row.NextAt > clock.NowMicros())
-        {
-            return Time.FromMicros(row.NextAt);
-        }
-
-        var webhook = await database.ReadAsync(s => s.FindAsync<WebhookRow>($"SELECT {WebhookRow.Columns} FROM registry_webhooks WHERE id = @WebhookId", new { row.WebhookId }), ct);
-        var answer = webhook is { Active: 1 }
-            ? await post.SendAsync(webhook, row.Id, row.Body, ct)
-            : new OutboundAnswer(null, webhook is null ? "the webhook was deleted" : "the webhook is disabled", TimeSpan.Zero);
-        return await SettleAsync(row, answer, over: webhook is not { Active: 1 }, ct);
+        return clock.GetUtcNow();
     }
 
-    private async Task<DateTimeOffset?> SettleAsync(DeliveryRow row, OutboundAnswer answer, bool over, CancellationToken ct)
+    private async Task SettleAsync(DeliveryRow row, OutboundAnswer answer, bool over, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
         var next = now + Pause(row.Id, row.Attempts + 1);
@@ -61,7 +71,6 @@ internal sealed class WebhookWork(Database database, Journal journal, WebhookPos
                 }
             },
             ct);
-        return state == "pending" ? next : null;
     }
 
     /// <summary>Doubles from the configured pause up to 15 minutes; a quarter of it varies with the delivery, so that many do not come at once.</summary>

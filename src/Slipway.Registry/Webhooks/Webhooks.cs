@@ -132,7 +132,7 @@ public sealed class Webhooks(Database database, Journal journal, Secrets secrets
                 return delivery;
             },
             ct);
-        await wakeups.WakeAsync(WebhookWork.Name, row.Id);
+        await wakeups.WakeAsync(WebhookWork.Name, id);
         return row.Read();
     }
 

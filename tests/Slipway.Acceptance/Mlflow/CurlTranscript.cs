@@ -136,6 +136,8 @@ internal static partial class CurlTranscript
 
     private static string Stable(string text, Dictionary<string, string> kept)
     {
+        text = Signature().Replace(text, "$1?<signature>");
+        text = SystemError().Replace(text, "$1<error>\"");
         foreach (var (name, value) in kept.Where(k => k.Value.Length >= 12).OrderByDescending(k => k.Value.Length))
         {
             text = text.Replace(value, "$" + name, StringComparison.Ordinal);
@@ -144,7 +146,8 @@ internal static partial class CurlTranscript
         text = Id().Replace(text, "<id>");
         text = Time().Replace(text, "<time>");
         text = RunName().Replace(text, "<name>");
-        return Token().Replace(text, "$1<token>\"");
+        text = Token().Replace(text, "$1<token>\"");
+        return CutToken().Replace(text, "<token>…");
     }
 
     private static string Folder(string file) => Path.Combine(Path.GetDirectoryName(file)!, "..", "Golden", "mlflow");
@@ -167,4 +170,14 @@ internal static partial class CurlTranscript
 
     [GeneratedRegex("(\"next_page_token\":\")[^\"]+\"", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex Token();
+
+    [GeneratedRegex("[A-Za-z0-9_-]{40}…", RegexOptions.CultureInvariant, 1000)]
+    private static partial Regex CutToken();
+
+    [GeneratedRegex(@"(/signed/[^?""]+)\?[^""]+", RegexOptions.CultureInvariant, 1000)]
+    private static partial Regex Signature();
+
+    // What the name service of a machine says differs.
+    [GeneratedRegex("(\"error_message\":\")[^\"]+\"", RegexOptions.CultureInvariant, 1000)]
+    private static partial Regex SystemError();
 }

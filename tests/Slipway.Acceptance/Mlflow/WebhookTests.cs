@@ -58,7 +58,7 @@ public sealed class WebhookTests
         Assert.Equal(
             "NAME  EVENTS                                        ACTIVE  SIGNED\nci    model_version.created, model_version_tag.set  yes     yes\n",
             (await server.CliAsync("webhook list --columns NAME,EVENTS,ACTIVE,SIGNED")).Out);
-        Assert.Contains("DELIVERED:  yes", (await server.CliAsync($"webhook test {id}")).Out, StringComparison.Ordinal);
+        Assert.Contains("DELIVERED: yes", (await server.CliAsync($"webhook test {id}")).Out, StringComparison.Ordinal);
         Assert.Equal("model_version", JsonDocument.Parse((await receiver.NextAsync()).Body).RootElement.GetProperty("entity").GetString());
         Assert.Equal(2, (await server.CliAsync("webhook create x https://10.0.0.1/ --event model_version.created")).Exit);
         Assert.Equal(2, (await server.CliAsync("webhook create x https://example.org/ --event model_version.updated")).Exit);

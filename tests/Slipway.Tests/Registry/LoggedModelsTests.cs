@@ -41,8 +41,8 @@ public sealed class LoggedModelsTests
         var entry = (await world.Journal.ListAsync(new JournalFilter { Kind = "version.registered", Descending = false }, Ct)).Items[0];
         Assert.Equal([new Subject("model", "flights"), model.Subject, run.Subject], entry.Links);
         Assert.Equal(
-            ["logged-model.created", "run.outputs-logged", "run.models-logged", "logged-model.finalized"],
-            (await world.Journal.ListAsync(new JournalFilter { Subject = model.Subject.ToString(), Descending = false }, Ct)).Items.Select(e => e.Kind).Take(4));
+            ["logged-model.created", "run.outputs-logged", "run.models-logged", "artifact.stored", "logged-model.finalized"],
+            (await world.Journal.ListAsync(new JournalFilter { Subject = model.Subject.ToString(), Descending = false }, Ct)).Items.Select(e => e.Kind).Take(5));
     }
 
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
