@@ -58,6 +58,10 @@ public sealed class SlipwayClient : IDisposable
     public Task<T> PutAsync<T>(FormattableString path, object body, CancellationToken ct) =>
         AnswerAsync<T>(HttpMethod.Put, Path(path), JsonContent.Create(body, body.GetType(), options: Json), ct);
 
+    /// <summary>Sets, with any body.</summary>
+    /// <exception cref="SlipwayClientException">Refused, or no server answered.</exception>
+    public Task<T> PutAsync<T>(FormattableString path, HttpContent body, CancellationToken ct) => AnswerAsync<T>(HttpMethod.Put, Path(path), body, ct);
+
     /// <summary>Removes.</summary>
     /// <exception cref="SlipwayClientException">Refused, or no server answered.</exception>
     public async Task DeleteAsync(FormattableString path, CancellationToken ct)

@@ -4,7 +4,7 @@ using Slipway.Foundation;
 namespace Slipway.Governance;
 
 /// <summary>The shape of names that people give to users, keys, policies and gates: short, lower case, no look-alikes by case.</summary>
-internal static partial class Names
+public static partial class Names
 {
     public const string Rule = "1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit";
 

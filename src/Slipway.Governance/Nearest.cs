@@ -1,7 +1,7 @@
 namespace Slipway.Governance;
 
 /// <summary>The known name that a misspelt one most likely meant, by edit distance.</summary>
-internal static class Nearest
+public static class Nearest
 {
     private const int LongestCompared = 64;
 

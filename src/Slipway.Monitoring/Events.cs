@@ -17,7 +17,7 @@ public sealed record PredictionBatchPart(string Endpoint, string ModelVersion, l
 public sealed record MonitorCreated(string MonitorId, string Endpoint, string ModelVersion, string Reference, long ReferenceRows, double? ReferenceAuc, string ConfigDigest);
 
 /// <summary>Body of `alert.fired`: the numbers of the strongest member of the alert's group.</summary>
-public sealed record AlertFired(string AlertId, string Monitor, string Endpoint, string ModelVersion, string Metric, string? Column, double Value, double Threshold, long N, DateTimeOffset WindowStart, DateTimeOffset WindowEnd, string Sentence);
+public sealed record AlertFired(string AlertId, string Monitor, string Endpoint, string ModelVersion, string Metric, string? Column, double Value, double Threshold, long N, DateTimeOffset WindowStart, DateTimeOffset WindowEnd, string Sentence, string? Family = null);
 
 /// <summary>Body of `alert.updated`: a firing alert grew more severe or gained members.</summary>
 public sealed record AlertUpdated(string AlertId, string Monitor, string Endpoint, string ModelVersion, string Severity, IReadOnlyList<string> Members, DateTimeOffset WindowStart, DateTimeOffset WindowEnd, string Sentence);
@@ -28,8 +28,23 @@ public sealed record AlertResolved(string AlertId, string Monitor, string Endpoi
 /// <summary>Body of `alert.acknowledged`.</summary>
 public sealed record AlertAcknowledged(string AlertId, string Monitor, string Endpoint);
 
+/// <summary>Body of `alert.assigned`; nobody when the name is null.</summary>
+public sealed record AlertAssigned(string AlertId, string? To);
+
+/// <summary>Body of `alert.snoozed`; ended when the time is null.</summary>
+public sealed record AlertSnoozed(string AlertId, DateTimeOffset? Until);
+
+/// <summary>Body of `silence.created`, `silence.extended` and `silence.expired`.</summary>
+public sealed record SilenceChanged(string SilenceId, IReadOnlyList<string> Matchers, DateTimeOffset StartsAt, DateTimeOffset EndsAt, string Comment);
+
+/// <summary>Body of `routing.changed`: the whole document.</summary>
+public sealed record RoutingChanged(long Version, string Digest, string Document);
+
+/// <summary>Body of `alert-rules.changed`: the rules that are in force from now on.</summary>
+public sealed record AlertRulesChanged(IReadOnlyList<string> Rules, string Document);
+
 /// <summary>Body of `receiver.changed`; the secret is not part of it.</summary>
-public sealed record ReceiverChanged(string Name, string Url, bool AllowLoopback, bool Signed, bool Removed);
+public sealed record ReceiverChanged(string Name, string Url, bool AllowLoopback, bool Signed, bool Removed, string Kind = "webhook");
 
 /// <summary>Body of `notification.delivered` and `notification.failed`.</summary>
 public sealed record NotificationDone(string NotificationId, string AlertId, string Receiver, string Event, int Attempts, int? Status, string? Error);

@@ -2,6 +2,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
+using Slipway.Governance;
 
 namespace Slipway.Monitoring;
 
@@ -25,13 +26,23 @@ public static class MonitoringModule
         services.AddSingleton(p => new Predictions(p.GetRequiredService<PredictionArchive>()));
         services.AddSingleton(p => new Labels(p.GetRequiredService<Database>(), p.GetRequiredService<PredictionArchive>(), options, p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new Health(p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<Groups>();
         services.AddSingleton<AlertState>();
-        services.AddSingleton<Webhook>();
+        services.AddSingleton<BlindRules>();
+        services.AddSingleton<WindowRules>();
+        services.AddSingleton<Sender>();
         services.AddClockedWork<MonitorWork>();
+        services.AddClockedWork<AlertClock>();
+        services.AddClockedWork<GroupWork>();
         services.AddClockedWork<NotificationWork>();
         services.AddSingleton(p => new Monitors(
             p.GetRequiredService<Database>(), p.GetRequiredService<IBlobStore>(), p.GetRequiredService<Journal>(), p.GetRequiredService<MonitorWork>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
-        services.AddSingleton(p => new Alerts(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new Alerts(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<Groups>(), p.GetRequiredService<Lineage>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new AlertRules(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new AlertRoutes(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<Groups>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new Silences(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<Groups>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new Receivers(
+            p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<Groups>(), p.GetRequiredService<Sender>(), p.GetRequiredService<Secrets>(), p.GetRequiredService<TimeProvider>()));
         services.AddHostedService<Compaction>();
         return services;
     }

@@ -45,6 +45,12 @@ public sealed class MonitoringOptions
     /// <summary>After this long an undelivered notification is given up. Default 24 h.</summary>
     public TimeSpan DeliveryDeadline { get; set; } = TimeSpan.FromHours(24);
 
+    /// <summary>How long resolved alerts, their timelines, delivered messages and ended silences are kept. Default 400 days.</summary>
+    public TimeSpan AlertRetention { get; set; } = TimeSpan.FromDays(400);
+
+    /// <summary>Where people reach this server, such as `https://slipway.example.org`; links in messages begin with it. Null gives links without a host.</summary>
+    public string? PublicUrl { get; set; }
+
     /// <summary>Every setting that is out of range, as sentences; empty when all are fine.</summary>
     public IReadOnlyList<string> Problems()
     {
@@ -62,6 +68,8 @@ public sealed class MonitoringOptions
         Check(RevisedWindows is >= 1 and <= 400, nameof(RevisedWindows), RevisedWindows, "1 to 400");
         Check(DeliveryBackoff >= TimeSpan.FromMilliseconds(10) && DeliveryBackoff <= TimeSpan.FromMinutes(15), nameof(DeliveryBackoff), DeliveryBackoff, "10 ms to 15 min");
         Check(DeliveryDeadline > TimeSpan.Zero && DeliveryDeadline <= TimeSpan.FromDays(30), nameof(DeliveryDeadline), DeliveryDeadline, "up to 30 days");
+        Check(AlertRetention >= TimeSpan.FromDays(1) && AlertRetention <= TimeSpan.FromDays(36_500), nameof(AlertRetention), AlertRetention, "1 to 36,500 days");
+        Check(PublicUrl is null || (Uri.TryCreate(PublicUrl, UriKind.Absolute, out Uri? url) && url.Scheme is "http" or "https" && !PublicUrl.EndsWith('/')), nameof(PublicUrl), PublicUrl, "an http or https address without a slash at its end");
         return found;
 
         void Check<T>(bool fine, string name, T value, string allowed)

@@ -36,6 +36,11 @@ internal static class TriggerRules
             return new(false, "no-match", mismatch);
         }
 
+        if (Families.IsBlind(alert.Family) || alert.Monitor.Length == 0)
+        {
+            return new(false, "no-evidence", $"alert {alert.Id} brings no measurement of a monitor: {alert.Sentence}");
+        }
+
         if (alert.Family == "quality" || facts.QualityAlert is not null)
         {
             return new(false, "data-quality", $"alert {facts.QualityAlert ?? alert.Id} says that the data is damaged; repair it first");

@@ -41,6 +41,9 @@ internal static class MonitorCommand
                     s.Out.One(await s.Client.PostAsync<JsonElement>($"monitors/{s.About("monitors", s.Value(monitor), "id")}/run", new { }, s.Stop), new Column("EVALUATED", "evaluated"));
                     return ExitCodes.Done;
                 }),
+            AlertRuleVerbs.Test(globals, terminal),
+            AlertRuleVerbs.List(globals, terminal),
+            AlertRuleVerbs.Apply(globals, terminal),
             new Verb("stop", "Ends a monitor", "slipway monitor stop 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor stop 0193a7c2f0d27f3c9a41b6d0a2e5c001 --yes")
                 .With(monitor, dry, yes)
                 .Does(globals, terminal, async s =>

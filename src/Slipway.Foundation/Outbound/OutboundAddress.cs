@@ -28,7 +28,8 @@ public static class OutboundAddress
     }
 
     /// <summary>Connects to a checked address of the host.</summary>
-    internal static async ValueTask<Stream> ConnectAsync(DnsEndPoint host, bool allowLoopback, CancellationToken ct)
+    /// <exception cref="HttpRequestException">One of its addresses is not allowed.</exception>
+    public static async ValueTask<Stream> ConnectAsync(DnsEndPoint host, bool allowLoopback, CancellationToken ct)
     {
         IPAddress[] addresses = IPAddress.TryParse(host.Host, out IPAddress? literal) ? [literal] : await Dns.GetHostAddressesAsync(host.Host, ct);
         foreach (IPAddress address in addresses)
@@ -53,7 +54,7 @@ public static class OutboundAddress
     }
 
     /// <summary>Whether an address is public and not this machine's own, or loopback where that is allowed.</summary>
-    internal static bool IsAllowed(IPAddress address, bool allowLoopback)
+    public static bool IsAllowed(IPAddress address, bool allowLoopback)
     {
         IPAddress plain = address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address;
         if (IPAddress.IsLoopback(plain))

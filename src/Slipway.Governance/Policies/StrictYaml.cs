@@ -5,21 +5,21 @@ using YamlDotNet.Core.Events;
 namespace Slipway.Governance;
 
 /// <summary>One value of a strict YAML document and where it stands (1-based).</summary>
-internal abstract record YamlNode(long Line);
+public abstract record YamlNode(long Line);
 
-internal sealed record YamlScalar(string Value, long Line) : YamlNode(Line);
+public sealed record YamlScalar(string Value, long Line) : YamlNode(Line);
 
-internal sealed record YamlList(IReadOnlyList<YamlNode> Items, long Line) : YamlNode(Line);
+public sealed record YamlList(IReadOnlyList<YamlNode> Items, long Line) : YamlNode(Line);
 
-internal sealed record YamlMap(IReadOnlyList<YamlField> Fields, long Line) : YamlNode(Line);
+public sealed record YamlMap(IReadOnlyList<YamlField> Fields, long Line) : YamlNode(Line);
 
-internal sealed record YamlField(string Name, YamlNode Value, long Line);
+public sealed record YamlField(string Name, YamlNode Value, long Line);
 
 /// <summary>
 /// Reads the part of YAML that means one thing only: maps, lists and scalars. Anchors, aliases, tags, merge keys, duplicate keys,
 /// directives and further documents are refused at the token, before anything is built from them: a few hundred bytes of aliases can stand for gigabytes.
 /// </summary>
-internal static class StrictYaml
+public static class StrictYaml
 {
     /// <summary>Largest document, in UTF-16 characters.</summary>
     public const int MaxLength = 256 * 1024;

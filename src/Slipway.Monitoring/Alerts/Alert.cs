@@ -12,14 +12,14 @@ namespace Slipway.Monitoring;
 public sealed record AlertMember(string Metric, string? Column, double Value, double Threshold, long N, string Level);
 
 /// <summary>
-/// An alert: all firing rules of one family (`drift`, `quality` or `performance`) of one monitor. While it fires it is updated, never
+/// An alert: all firing rules of one family of one monitor, or one that a program posted. While it fires it is updated, never
 /// doubled; the next one after it resolved has a new id.
 /// </summary>
 /// <param name="Id">32 lower-case hexadecimal digits.</param>
-/// <param name="Monitor">Id of the monitor.</param>
-/// <param name="Endpoint">The watched endpoint.</param>
-/// <param name="ModelVersion">The watched version, such as `flights/2`.</param>
-/// <param name="Family">`drift`, `quality` or `performance`.</param>
+/// <param name="Monitor">Id of the monitor; empty for a posted alert.</param>
+/// <param name="Endpoint">The watched endpoint; empty when it is about none.</param>
+/// <param name="ModelVersion">The watched version, such as `flights/2`; empty when it is about none.</param>
+/// <param name="Family">A value of <see cref="Families"/>, or `rule:NAME` for a rule of a user.</param>
 /// <param name="State">`firing` or `resolved`.</param>
 /// <param name="Severity">The highest level among its members.</param>
 /// <param name="Metric">Metric of its strongest member.</param>
@@ -61,32 +61,52 @@ public sealed record Alert(
 {
     /// <summary>`alert:{id}`.</summary>
     public Subject Subject => new("alert", Id);
+
+    /// <summary>What it is about: routes, silences and inhibitions look at these.</summary>
+    public IReadOnlyDictionary<string, string> Labels { get; init; } = LabelSet.Empty;
+
+    /// <summary>Texts for people, such as `summary` and `runbook`.</summary>
+    public IReadOnlyDictionary<string, string> Annotations { get; init; } = LabelSet.Empty;
+
+    /// <summary>Hash of the labels without the severity, which may rise: alerts with the same fingerprint are one alert.</summary>
+    public string Fingerprint { get; init; } = "";
+
+    /// <summary>Counts up when it grows more severe or gains members; then those who were told hear of it again.</summary>
+    public long Revision { get; init; }
+
+    /// <summary>When a posted alert without an end resolves unless it is posted again; null for alerts of monitors.</summary>
+    public DateTimeOffset? ExpiresAt { get; init; }
+
+    /// <summary>Until when nobody is told; null when it is not snoozed.</summary>
+    public DateTimeOffset? SnoozedUntil { get; init; }
+
+    /// <summary>Who has to look after it; null for nobody.</summary>
+    public string? AssignedTo { get; init; }
+
+    /// <summary>Its labels with those of one member: `metric` and `column`.</summary>
+    internal IReadOnlyDictionary<string, string> LabelsOf(AlertMember member) =>
+        LabelSet.Of(Labels.Append(KeyValuePair.Create("metric", member.Metric)).Append(KeyValuePair.Create("column", member.Column ?? "")));
 }
 
 /// <summary>One thing that happened to an alert.</summary>
 /// <param name="At">When.</param>
-/// <param name="Kind">`evaluated`, `fired`, `updated`, `resolved`, `acknowledged`, `notified`, `delivered` or `failed`.</param>
+/// <param name="Kind">`evaluated`, `fired`, `updated`, `resolved`, `acknowledged`, `assigned`, `snoozed`, `silenced`, `muted`, `unmuted`, `notified`, `delivered` or `failed`.</param>
 /// <param name="Text">In words.</param>
 public sealed record TimelineEntry(DateTimeOffset At, string Kind, string Text);
 
-/// <summary>Where alerts are sent.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Url">The webhook's address.</param>
-/// <param name="Signed">Whether deliveries carry a signature.</param>
-/// <param name="AllowLoopback">Whether the address may be this machine.</param>
-/// <param name="CreatedBy">Who set it.</param>
-/// <param name="CreatedAt">When it was set.</param>
-public sealed record Receiver(string Name, string Url, bool Signed, bool AllowLoopback, string CreatedBy, DateTimeOffset CreatedAt);
-
-/// <summary>One message of an alert to one receiver.</summary>
+/// <summary>One message about an alert to one receiver.</summary>
 /// <param name="Id">The idempotency key: every attempt carries it.</param>
-/// <param name="Alert">Id of the alert.</param>
+/// <param name="Alert">Id of the first alert in it.</param>
 /// <param name="Receiver">Name of the receiver.</param>
-/// <param name="Event">`alert.fired`, `alert.updated` or `alert.resolved`.</param>
-/// <param name="State">`pending`, `delivered` or `failed`.</param>
+/// <param name="Event">`alerts.firing` or `alerts.resolved`.</param>
+/// <param name="State">`pending`, `delivered`, `failed`, or `superseded` when a newer message of its group took its place.</param>
 /// <param name="Attempts">Attempts so far.</param>
-/// <param name="LastStatus">HTTP status of the last attempt; null when there was no answer.</param>
+/// <param name="LastStatus">Status of the last attempt (HTTP or SMTP); null when there was no answer.</param>
 /// <param name="LastError">Why the last attempt failed.</param>
 /// <param name="CreatedAt">When it was made.</param>
 /// <param name="NextAt">When the next attempt is due; null when none is.</param>
-public sealed record Notification(string Id, string Alert, string Receiver, string Event, string State, int Attempts, int? LastStatus, string? LastError, DateTimeOffset CreatedAt, DateTimeOffset? NextAt);
+public sealed record Notification(string Id, string Alert, string Receiver, string Event, string State, int Attempts, int? LastStatus, string? LastError, DateTimeOffset CreatedAt, DateTimeOffset? NextAt)
+{
+    /// <summary>When it was delivered, given up or superseded; null while it waits.</summary>
+    public DateTimeOffset? DoneAt { get; init; }
+}

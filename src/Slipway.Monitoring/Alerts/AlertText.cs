@@ -25,6 +25,9 @@ internal static class AlertText
         return $"{start.UtcDateTime.ToString(format, CultureInfo.InvariantCulture)}..{end.UtcDateTime.ToString(format, CultureInfo.InvariantCulture)}";
     }
 
+    /// <summary>A moment in UTC, to the minute.</summary>
+    public static string Moment(DateTimeOffset at) => at.UtcDateTime.ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture) + " UTC";
+
     private static string Part(AlertMember m, IReadOnlyList<MonitorPoint> window, MonitorReference reference, Thresholds thresholds) => m.Metric switch
     {
         "psi" or "score_psi" => Drifted(m, reference, thresholds),
@@ -60,13 +63,32 @@ internal static class AlertText
 }
 
 /// <summary>The families of alerts: rules of one family of one monitor make one alert.</summary>
-internal static class Families
+public static class Families
 {
+    /// <summary>Inputs or scores moved away from the reference.</summary>
     public const string Drift = "drift";
+
+    /// <summary>The data is damaged: values are missing.</summary>
     public const string Quality = "quality";
+
+    /// <summary>Labelled predictions are worse than the reference.</summary>
     public const string Performance = "performance";
 
-    public static readonly string[] All = [Drift, Quality, Performance];
+    /// <summary>No data arrives, or too little to judge.</summary>
+    public const string NoData = "no-data";
 
-    public static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, "missing_rate" => Quality, "rows" => "", _ => Performance };
+    /// <summary>The monitor itself fails.</summary>
+    public const string MonitorError = "monitor-error";
+
+    /// <summary>A program posted it.</summary>
+    public const string Posted = "posted";
+
+    internal static readonly string[] All = [Drift, Quality, Performance];
+
+    /// <summary>Whether an alert of this family says that nothing is known, rather than that something is wrong with the model.</summary>
+    public static bool IsBlind(string family) => family is NoData or MonitorError;
+
+    internal static string OfRule(string name) => $"rule:{name}";
+
+    internal static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, "missing_rate" => Quality, "rows" => "", _ => Performance };
 }

@@ -8,7 +8,7 @@ namespace Slipway.Monitoring;
 /// Evaluates monitors. Each closed window is judged once, in the order of event time; its performance is measured again while labels
 /// for it arrive. Points, rules, alerts and the monitor's position move in one transaction, so a step may die anywhere.
 /// </summary>
-internal sealed class MonitorWork(Database database, IBlobStore blobs, PredictionArchive archive, Labels labels, AlertState alerts, Wakeups wakeups, MonitoringOptions options, TimeProvider clock) : IClockedWork
+internal sealed class MonitorWork(Database database, IBlobStore blobs, PredictionArchive archive, Labels labels, WindowRules rules, MonitoringOptions options, TimeProvider clock) : IClockedWork
 {
     private const int WindowsAtOnce = 50;
     /// <summary>Windows without rows behind the last prediction of a version that are written before the monitor waits for the next one.</summary>
@@ -116,14 +116,14 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
         (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, reference, start, ct);
         MonitorPoint[] points = [.. measure.Drift(), .. measure.Performance()];
         long expected = Time.ToMicros(start), now = clock.NowMicros();
-        IReadOnlyList<string>? notifications = await database.WriteAsync(
+        bool written = await database.WriteAsync(
             async tx =>
             {
                 // Another evaluation may have closed the window since it was read; then this one has nothing to say.
                 long? at = await tx.ScalarAsync<long?>("SELECT next_us FROM monitoring_monitors WHERE id = @Id", new { monitor.Id });
                 if (at is not null && at != expected)
                 {
-                    return null;
+                    return false;
                 }
 
                 await PointRow.ForgetErrorAsync(tx, monitor.Id, expected);
@@ -135,11 +135,11 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
                 await tx.ExecuteAsync(
                     "UPDATE monitoring_monitors SET next_us = @next, watermark_us = @watermark WHERE id = @Id",
                     new { next = Time.ToMicros(start + config.Window.Length), watermark = Time.ToMicros(watermark), monitor.Id });
-                return await alerts.ApplyAsync(tx, monitor.Watched, reference, config.Thresholds, points, points);
+                await rules.ApplyAsync(tx, monitor.Watched, reference, config.Thresholds, points, points);
+                return true;
             },
             ct);
-        await WakeAsync(notifications);
-        return notifications is null ? 0 : points.Length;
+        return written ? points.Length : 0;
     }
 
     private Task FailAsync(MonitorRow monitor, MonitorConfig config, DateTimeOffset start, Exception e)
@@ -195,13 +195,13 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
         }
 
         long now = clock.NowMicros();
-        IReadOnlyList<string>? notifications = await database.WriteAsync(
+        bool written = await database.WriteAsync(
             async tx =>
             {
                 IReadOnlyList<PointRow> latest = await PointRow.LatestAsync(tx, monitor.Id, before.StartUs, before.EndUs);
                 if (latest.Any(p => p.Metric == "auc" && p.Revision != before.Revision))
                 {
-                    return null;
+                    return false;
                 }
 
                 foreach (MonitorPoint point in points)
@@ -210,11 +210,11 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
                 }
 
                 MonitorPoint[] window = [.. latest.Select(p => p.Read()).Where(p => points.All(q => q.Metric != p.Metric)), .. points];
-                return await alerts.ApplyAsync(tx, monitor.Watched, reference, config.Thresholds, points, window);
+                await rules.ApplyAsync(tx, monitor.Watched, reference, config.Thresholds, points, window);
+                return true;
             },
             ct);
-        await WakeAsync(notifications);
-        return notifications is null ? 0 : points.Length;
+        return written ? points.Length : 0;
     }
 
     private async Task<(WindowMeasure Measure, long LabelVersion)> MeasureAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, CancellationToken ct)
@@ -250,13 +250,5 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
 
         references[hash] = reference;
         return reference;
-    }
-
-    private async Task WakeAsync(IReadOnlyList<string>? notifications)
-    {
-        foreach (string id in notifications ?? [])
-        {
-            await wakeups.WakeAsync(NotificationWork.Name, id);
-        }
     }
 }

@@ -91,23 +91,18 @@ public sealed class Monitors
     {
         Monitor before = await GetAsync(monitorId, ct);
         long now = clock.NowMicros();
-        IReadOnlyList<string> notifications = await database.WriteAsync(
+        await database.WriteAsync(
             async tx =>
             {
                 if (await tx.ExecuteAsync("UPDATE monitoring_monitors SET stopped_us = @now WHERE id = @monitorId AND stopped_us IS NULL", new { now, monitorId }) == 0)
                 {
-                    return [];
+                    return;
                 }
 
                 await journal.AppendAsync(tx, actor, "monitor.stopped", before.Subject, new MonitorStopped(before.Id, before.Endpoint, before.ModelVersion), Links(before.Endpoint, before.ModelVersion));
-                return await alerts.StopAsync(tx, actor, monitorId);
+                await alerts.StopAsync(tx, actor, monitorId);
             },
             ct);
-        foreach (string id in notifications)
-        {
-            await wakeups.WakeAsync(NotificationWork.Name, id);
-        }
-
         return await GetAsync(monitorId, ct);
     }
 

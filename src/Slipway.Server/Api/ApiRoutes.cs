@@ -64,6 +64,7 @@ public static class RestApi
         AccessApi.Map(api);
         AuditApi.Map(api);
         MonitoringApi.Map(api);
+        AlertingApi.Map(api);
         ServingApi.Map(api);
         PipelinesApi.Map(api);
         routes.MapFallback(ApiRoutes.Prefix + "/{**rest}", context => throw new SlipwayException(

@@ -5,23 +5,17 @@ using Slipway.Monitoring;
 
 namespace Slipway.Server.Api;
 
-/// <summary>Predictions, labels, monitors, alerts and receivers.</summary>
+/// <summary>Predictions, labels and monitors.</summary>
 internal static class MonitoringApi
 {
     private const long LabelBody = 16 << 20;
 
     private sealed record NewLabel(string PredictionId, double Value, DateTimeOffset? At = null, int Revision = 0);
 
-    /// <param name="Url">The webhook's address.</param>
-    /// <param name="Secret">Signs the deliveries; absent: unsigned.</param>
-    /// <param name="AllowLoopback">Whether the address may be this machine.</param>
-    private sealed record NewReceiver(string Url, string? Secret = null, bool AllowLoopback = false);
-
     public static void Map(ApiRoutes api)
     {
         MapPredictions(api);
         MapMonitors(api);
-        MapAlerts(api);
     }
 
     private static void MapPredictions(ApiRoutes api)
@@ -51,31 +45,6 @@ internal static class MonitoringApi
         });
         api.Post("/monitors/{monitor}/run", Permissions.EndpointCreate, async c => new { evaluated = await c.Of<Monitors>().EvaluateAsync(c["monitor"], c.Stop) });
         api.Post("/monitors/{monitor}/stop", Permissions.DeploymentStop, async c => await c.Of<Monitors>().StopAsync(c.Actor, c["monitor"], c.Stop));
-    }
-
-    private static void MapAlerts(ApiRoutes api)
-    {
-        api.Get("/alerts", Permissions.EndpointRead, async c => c.Page(await c.Of<Alerts>().ListAsync(c.Query("state"), c.Stop), a => a.Id));
-        api.Get("/alerts/{alert}", Permissions.EndpointRead, async c => await c.Of<Alerts>().GetAsync(c["alert"], c.Stop));
-        api.Get("/alerts/{alert}/timeline", Permissions.EndpointRead, async c =>
-        {
-            await c.Of<Alerts>().GetAsync(c["alert"], c.Stop);
-            return new { items = await c.Of<Alerts>().TimelineAsync(c["alert"], c.Stop), notifications = await c.Of<Alerts>().NotificationsAsync(c["alert"], c.Stop) };
-        });
-        // Whoever may tell the truth about predictions may also take an alert upon themselves.
-        api.Post("/alerts/{alert}/ack", Permissions.LabelWrite, async c => await c.Of<Alerts>().AcknowledgeAsync(c.Actor, c["alert"], c.Stop));
-
-        api.Get("/receivers", Permissions.EndpointRead, async c => c.Page(await c.Of<Alerts>().ListReceiversAsync(c.Stop), r => r.Name));
-        api.Put("/receivers/{receiver}", Permissions.WebhookManage, async c =>
-        {
-            var body = await c.BodyAsync<NewReceiver>();
-            return await c.Of<Alerts>().SetReceiverAsync(c.Actor, c["receiver"], body.Url, body.Secret, body.AllowLoopback, c.Stop);
-        });
-        api.Delete("/receivers/{receiver}", Permissions.WebhookManage, async c =>
-        {
-            await c.Of<Alerts>().RemoveReceiverAsync(c.Actor, c["receiver"], c.Stop);
-            return null;
-        });
     }
 
     // Newest first. The token carries the event time where the page before ended, and how many of that instant were shown.

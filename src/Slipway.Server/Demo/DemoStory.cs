@@ -276,11 +276,24 @@ public sealed class DemoStory : IAsyncDisposable
         Fact(step, $"{version} granted under policy {policy}: {string.Join(", ", request.Rules.Select(r => $"{r.Text} (measured {r.Measured})"))}; approved by {string.Join(", ", request.Votes.Where(v => v.Approve).Select(v => v.Voter))}");
     }
 
+    // A story waits less than a team does.
+    private const string DemoRouting = """
+        apiVersion: slipway.dev/routing/v1
+        kind: AlertRouting
+        route:
+          receiver: demo-webhook
+          groupBy: [model, version, window]
+          groupWait: 1s
+          groupInterval: 30s
+          resolveFast: true
+        """;
+
     // 4. The version goes live; later weeks are traffic; outcomes follow as labels.
     private async Task GoLiveAsync(DemoStep step, CancellationToken ct)
     {
         receiver = await WebhookReceiver.StartAsync(ct);
-        await Get<Alerts>().SetReceiverAsync(Ada, "demo-webhook", receiver.Url, WebhookReceiver.Secret, allowLoopback: true, ct);
+        await Get<Receivers>().SetAsync(Ada, "demo-webhook", new ReceiverRequest(ReceiverKind.Webhook, receiver.Url, WebhookReceiver.Secret, AllowLoopback: true), ct);
+        await Get<AlertRoutes>().ApplyAsync(Ada, DemoRouting, ct);
         var endpoints = Get<Endpoints>();
         if ((await endpoints.ListAsync(ct)).All(e => e.Name != Name))
         {

@@ -18,6 +18,12 @@ internal sealed partial class RolloutReactions(Rollouts rollouts, RolloutTransit
         if (entry.Kind == "alert.fired")
         {
             var alert = entry.Read<AlertFired>();
+            if (alert.Family is { } family && Families.IsBlind(family))
+            {
+                // That nothing is known of a candidate is no finding against it; its own analysis waits for numbers.
+                return;
+            }
+
             foreach (var rollout in await transitions.OpenOfAsync(alert.ModelVersion, ct))
             {
                 if (rollout.Endpoint == alert.Endpoint && rollout.Status.State != RolloutState.Pending)

@@ -1,0 +1,65 @@
+using System.CommandLine;
+using System.Text.Json;
+using Slipway.Client;
+
+namespace Slipway.Cli.Commands;
+
+/// <summary>Silences: what is kept quiet, by whom, and until when.</summary>
+internal static class SilenceCommand
+{
+    private static readonly Column[] Columns =
+    [
+        new("SILENCE", "id"), new("STATE", "state"), new("MATCHERS", "matchers"), new("HIDES", e => Output.At(e, "matches").GetArrayLength().ToString(System.Globalization.CultureInfo.InvariantCulture)), new("ENDS", "endsAt"),
+        new("BY", "createdBy"), new("REASON", "comment"), new("STARTS", "startsAt", wide: true), new("ENDED BY", "expiredBy", wide: true),
+    ];
+
+    public static Command Build(Globals globals, Terminal terminal)
+    {
+        var silence = Opt.Id("silence");
+        var matchers = new Argument<string[]>("matcher") { Description = "A label and its value, such as model=flights or column=~\"dist.*\"; may be repeated", Arity = ArgumentArity.OneOrMore };
+        var span = new Option<string?>("--for") { Description = "How long, for example 2h" };
+        var comment = new Option<string?>("--comment") { Description = "Why" };
+        var preview = new Option<bool>("--preview") { Description = "Show which alerts it would hide, and do nothing" };
+        var by = new Option<string>("--by") { Description = "How much longer, for example 2h", Required = true };
+        var expired = new Option<bool>("--expired") { Description = "Those that have ended as well" };
+        var limit = Opt.Limit();
+        return new Noun("silence", "What is kept quiet, by whom, and until when")
+        {
+            new Verb("create", "Keeps alerts quiet for a while", "slipway silence create model=flights --for 2h --comment \"backfill\"", "slipway silence create severity=~\"warn|major\" --preview")
+                .With(matchers, span, comment, preview)
+                .Does(globals, terminal, async s =>
+                {
+                    if (s.Value(preview))
+                    {
+                        var hidden = await s.Client.PostAsync<JsonElement>($"silences/preview", new { matchers = s.Value(matchers) }, s.Stop);
+                        s.Out.List([.. Output.At(hidden, "items").EnumerateArray()], more: false, AlertCommand.Columns);
+                        s.Note($"it would hide {Output.At(hidden, "items").GetArrayLength()} firing alerts now; nothing was changed");
+                        return ExitCodes.Done;
+                    }
+
+                    if (s.Value(span) is not { } duration || s.Value(comment) is not { } why)
+                    {
+                        throw new CliException(ExitCodes.Usage, "the silence is not made", "--for or --comment is missing", "slipway silence create model=flights --for 2h --comment \"why\"");
+                    }
+
+                    s.Out.One(await s.Client.PostAsync<JsonElement>($"silences", new { matchers = s.Value(matchers), @for = duration, comment = why }, s.Stop), Columns);
+                    return ExitCodes.Done;
+                }),
+            new Verb("list", "Lists silences, active ones first", "slipway silence list", "slipway silence list --expired -o wide")
+                .With(expired, limit)
+                .Does(globals, terminal, s => s.ListAsync($"silences{Query.Of(("expired", s.Value(expired) ? "true" : null))}", s.Value(limit), Columns)),
+            new Verb("extend", "Moves the end of a silence", "slipway silence extend 0193a7c2f0d27f3c9a41b6d0a2e5c001 --by 2h", "slipway silence extend 0193a7c2f0d27f3c9a41b6d0a2e5c001 --by 1d -o json")
+                .With(silence, by)
+                .Does(globals, terminal, s => ChangeAsync(s, silence, "extend", new { by = s.Value(by) })),
+            new Verb("expire", "Ends a silence now; what still fires is told at once", "slipway silence expire 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway silence expire 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
+                .With(silence)
+                .Does(globals, terminal, s => ChangeAsync(s, silence, "expire", new { })),
+        };
+    }
+
+    private static async Task<int> ChangeAsync(Session s, Argument<string> silence, string verb, object body)
+    {
+        s.Out.One(await s.Client.PostAsync<JsonElement>($"silences/{s.About("silences", s.Value(silence), "id")}/{verb}", body, s.Stop), Columns);
+        return ExitCodes.Done;
+    }
+}

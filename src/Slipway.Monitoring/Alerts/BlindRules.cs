@@ -1,0 +1,121 @@
+using System.Globalization;
+using System.Text.Json;
+using Slipway.Foundation;
+
+namespace Slipway.Monitoring;
+
+/// <summary>
+/// The alerts that every monitor has by itself, because silence must not look like health: no data for two windows or no closed window for
+/// as long, and a monitor that fails.
+/// </summary>
+internal sealed class BlindRules(AlertState alerts, TimeProvider clock)
+{
+    public const string Key = "blind";
+    private static readonly RuleSpec Spec = new() { Breach = new AlertFor(2, 2), MajorBreach = new AlertFor(2, 2) };
+
+    /// <summary>Looks at the points of a window that closed.</summary>
+    public async Task JudgedAsync(Tx tx, Watched monitor, IReadOnlyList<MonitorPoint> points)
+    {
+        // A revision by late labels has no row count: only a window that closes has.
+        if (points.FirstOrDefault(p => p.Metric == "rows") is not { } at)
+        {
+            return;
+        }
+
+        MonitorPoint[] drift = [.. points.Where(p => Families.Of(p.Metric) == Families.Drift)];
+        bool blind = at.State == PointState.NoData || (drift.Length > 0 && drift.All(p => p.State is PointState.NoData or PointState.Insufficient));
+        AlertRule before = await RuleRows.FindAsync(tx, monitor.MonitorId, (Key, ""));
+        AlertRule after = before.Next(new RuleObservation(Time.ToMicros(at.WindowStart), blind ? 2 : 0, !blind), Spec);
+        await RuleRows.SaveAsync(tx, monitor.MonitorId, (Key, ""), after);
+        Alert? open = await alerts.OpenAsync(tx, monitor.MonitorId, Families.NoData);
+        string span = AlertText.Span(at.WindowStart, at.WindowEnd);
+        if (after.State == AlertRule.Firing)
+        {
+            long rows = at.N;
+            string sentence = $"{monitor.ModelVersion} on {monitor.Endpoint} received {(rows == 0 ? "no predictions" : $"only {rows.ToString("#,0", CultureInfo.InvariantCulture)} predictions")} in {span}, too few to judge for {Spec.Breach.N} windows";
+            AlertMember[] members = [new("rows", null, rows, Monitoring.Drift.LeastRows, rows, DriftLevel.Major)];
+            await alerts.RaiseAsync(tx, monitor, open, Families.NoData, members, (at.WindowStart, at.WindowEnd), sentence, $"window {span} judged: nothing could be judged", LabelSet.Empty, LabelSet.Empty);
+        }
+        else if (open is not null && !blind)
+        {
+            await alerts.ResolveAsync(tx, AlertState.Self, open, $"window {span} holds data again");
+        }
+    }
+
+    /// <summary>Looks at the clock: a stream that has ended closes no window, and a monitor that fails judges none.</summary>
+    public async Task LookAsync(Tx tx, MonitorRow row)
+    {
+        Watched monitor = row.Watched;
+        await FailureAsync(tx, row, monitor);
+        WindowRule window = row.ReadConfig().Window;
+        DateTimeOffset now = clock.GetUtcNow();
+        long? closed = await tx.ScalarAsync<long?>("SELECT MAX(made_us) FROM monitoring_points WHERE monitor = @Id AND revision = 0", new { row.Id });
+        DateTimeOffset last = Time.FromMicros(closed ?? row.CreatedUs);
+        TimeSpan patience = ((Spec.Breach.N + 1) * window.Length) + window.Lateness;
+        if (row.LastError is not null || now - last < patience || await alerts.OpenAsync(tx, monitor.MonitorId, Families.NoData) is not null)
+        {
+            return;
+        }
+
+        string sentence = $"{monitor.ModelVersion} on {monitor.Endpoint} {(closed is null ? "has closed no window since it is watched" : "has closed no window")} for {Duration.Text(TimeSpan.FromMinutes(Math.Floor((now - last).TotalMinutes)))}: no predictions arrive";
+        AlertMember[] members = [new("rows", null, 0, Monitoring.Drift.LeastRows, 0, DriftLevel.Major)];
+        await alerts.RaiseAsync(tx, monitor, null, Families.NoData, members, (last, now), sentence, $"looked at {AlertText.Moment(now)}: the newest window was closed at {AlertText.Moment(last)}", LabelSet.Empty, LabelSet.Empty);
+    }
+
+    private async Task FailureAsync(Tx tx, MonitorRow row, Watched monitor)
+    {
+        Alert? open = await alerts.OpenAsync(tx, monitor.MonitorId, Families.MonitorError);
+        DateTimeOffset now = clock.GetUtcNow();
+        if (row.LastError is null)
+        {
+            if (open is not null)
+            {
+                await alerts.ResolveAsync(tx, AlertState.Self, open, "the monitor judges windows again");
+            }
+
+            return;
+        }
+
+        string sentence = $"the monitor of {monitor.ModelVersion} on {monitor.Endpoint} fails: {row.LastError}";
+        if (open is null || open.Sentence != sentence)
+        {
+            DateTimeOffset at = row.NextUs is { } next ? Time.FromMicros(next) : now;
+            AlertMember[] members = [new("error", null, 1, 0, 0, DriftLevel.Major)];
+            await alerts.RaiseAsync(tx, monitor, open, Families.MonitorError, members, (at, at + row.ReadConfig().Window.Length), sentence, $"looked at {AlertText.Moment(now)}: {row.LastError}", LabelSet.Empty, LabelSet.Empty);
+        }
+    }
+}
+
+/// <summary>The state of the rules of a monitor, as the table keeps it.</summary>
+internal static class RuleRows
+{
+    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
+
+    public static async Task<Dictionary<(string Metric, string Column), AlertRule>> LoadAsync(Session s, string monitor)
+    {
+        IReadOnlyList<RuleRow> rows = await s.QueryAsync<RuleRow>("SELECT metric AS Metric, column_name AS ColumnName, state AS State, since_us AS SinceUs, history AS History FROM monitoring_rules WHERE monitor = @monitor ORDER BY metric, column_name", new { monitor });
+        return rows.ToDictionary(r => (r.Metric, r.ColumnName), r => r.Read());
+    }
+
+    public static async Task<AlertRule> FindAsync(Session s, string monitor, (string Metric, string Column) key) =>
+        (await s.FindAsync<RuleRow>("SELECT metric AS Metric, column_name AS ColumnName, state AS State, since_us AS SinceUs, history AS History FROM monitoring_rules WHERE monitor = @monitor AND metric = @Metric AND column_name = @Column", new { monitor, key.Metric, key.Column }))?.Read() ?? AlertRule.New;
+
+    public static Task SaveAsync(Tx tx, string monitor, (string Metric, string Column) key, AlertRule rule) => tx.ExecuteAsync(
+        "INSERT INTO monitoring_rules (monitor, metric, column_name, state, since_us, history) VALUES (@monitor, @Metric, @Column, @State, @Since, @history) ON CONFLICT (monitor, metric, column_name) DO UPDATE SET state = excluded.state, since_us = excluded.since_us, history = excluded.history",
+        new { monitor, key.Metric, key.Column, rule.State, rule.Since, history = JsonSerializer.Serialize(rule.History, Json) });
+
+    private sealed class RuleRow
+    {
+        public string Metric { get; set; } = "";
+
+        public string ColumnName { get; set; } = "";
+
+        public string State { get; set; } = "";
+
+        public long SinceUs { get; set; }
+
+        public string History { get; set; } = "";
+
+        public AlertRule Read() => new(State, SinceUs, JsonSerializer.Deserialize<RuleObservation[]>(History, Json)!);
+    }
+}
