@@ -51,3 +51,9 @@ public sealed record NotificationDone(string NotificationId, string AlertId, str
 
 /// <summary>Body of `monitor.stopped`.</summary>
 public sealed record MonitorStopped(string MonitorId, string Endpoint, string ModelVersion);
+
+/// <summary>Body of `monitor.accepted`: the drift of a window counts as clear; of all features when the column is null.</summary>
+public sealed record MonitorAccepted(string MonitorId, DateTimeOffset WindowStart, string? Column, string Comment);
+
+/// <summary>Body of `monitor.rebased`: a window of the monitor before is the reference from now on.</summary>
+public sealed record MonitorRebased(string MonitorId, string Before, DateTimeOffset WindowStart, long Rows);

@@ -37,6 +37,8 @@ public static class MonitoringModule
         services.AddClockedWork<NotificationWork>();
         services.AddSingleton(p => new Monitors(
             p.GetRequiredService<Database>(), p.GetRequiredService<IBlobStore>(), p.GetRequiredService<Journal>(), p.GetRequiredService<MonitorWork>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new Baselines(
+            p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<Monitors>(), p.GetRequiredService<PredictionArchive>(), p.GetRequiredService<Labels>(), p.GetRequiredService<WindowRules>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new Alerts(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<Groups>(), p.GetRequiredService<Lineage>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new AlertRules(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new AlertRoutes(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<Groups>(), p.GetRequiredService<TimeProvider>()));

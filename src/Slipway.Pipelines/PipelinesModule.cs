@@ -42,6 +42,7 @@ public static class PipelinesModule
             p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton<Loop>();
         services.AddClockedWork<PipelineRunWork>();
+        services.AddClockedWork<TriggerWork>();
         services.AddSubscription<Loop>("pipelines.alerts", Delivery.Once, ["alert.fired"], static (loop, entry, ct) => loop.OnAlertAsync(entry, ct));
         services.AddSubscription<Loop>("pipelines.rollouts", Delivery.Once, [Serving.Events.RolloutFinished], static (loop, entry, ct) => loop.OnFinishedAsync(entry, ct));
         services.AddSubscription<Loop>("pipelines.endpoints", Delivery.Once, [Serving.Events.EndpointCreated], static (loop, entry, ct) => loop.OnCreatedAsync(entry, ct));

@@ -25,6 +25,9 @@ internal readonly record struct Ruling(bool Fire, string Code, string Reason);
 /// </summary>
 internal static class TriggerRules
 {
+    /// <summary>The codes of rulings whose reason passes by itself, as SQL.</summary>
+    public const string Passing = "'data-quality', 'run-open', 'cool-down', 'budget'";
+
     private static readonly TimeSpan LongestCoolDown = TimeSpan.FromDays(14);
     private static readonly TimeSpan Day = TimeSpan.FromDays(1);
 

@@ -63,7 +63,14 @@ public sealed class Triggers
         ],
         ct);
 
-    /// <summary>Lets every trigger decide about an alert, once: a second delivery changes nothing.</summary>
+    /// <summary>Firing alerts that a trigger left alone for a reason that passes.</summary>
+    internal async Task<IReadOnlyList<string>> WaitingAsync(CancellationToken ct)
+    {
+        var suppressed = await database.ReadAsync(s => s.QueryAsync<string>($"SELECT DISTINCT alert FROM pipelines_decisions WHERE code IN ({TriggerRules.Passing})"), ct);
+        return suppressed.Count == 0 ? [] : [.. (await alerts.ListAsync("firing", ct)).Select(a => a.Id).Intersect(suppressed, StringComparer.Ordinal)];
+    }
+
+    /// <summary>Lets every trigger decide about an alert. A decision is final, unless its reason passes: then it is looked at again while the alert fires.</summary>
     internal async Task DecideAsync(string alertId, CancellationToken ct)
     {
         var triggers = await ListAsync(ct);
@@ -123,8 +130,8 @@ public sealed class Triggers
                 var written = await tx.ExecuteAsync(
                     """
                     INSERT INTO pipelines_decisions (id, trigger_name, alert, outcome, code, reason, run, at_us) VALUES (@decision, @Name, @alert, @outcome, @Code, @Reason, @run, @now)
-                    ON CONFLICT (trigger_name, alert) DO NOTHING
-                    """,
+                    ON CONFLICT (trigger_name, alert) DO UPDATE SET outcome = excluded.outcome, code = excluded.code, reason = excluded.reason, run = excluded.run, at_us = excluded.at_us
+                    """ + $" WHERE pipelines_decisions.code IN ({TriggerRules.Passing}) AND excluded.code NOT IN ({TriggerRules.Passing})",
                     new { decision = Ids.Ulid(clock.GetUtcNow()), spec.Name, alert = facts.Alert.Id, outcome = ruling.Fire ? "fired" : "suppressed", ruling.Code, ruling.Reason, run, now = clock.NowMicros() });
                 if (written == 0)
                 {
@@ -161,7 +168,7 @@ public sealed class Triggers
     }
 
     private Task<bool> DecidedAsync(string trigger, string alert, CancellationToken ct) => database.ReadAsync(
-        async s => await s.ScalarAsync<long>("SELECT COUNT(*) FROM pipelines_decisions WHERE trigger_name = @trigger AND alert = @alert", new { trigger, alert }) > 0, ct);
+        async s => await s.ScalarAsync<long>($"SELECT COUNT(*) FROM pipelines_decisions WHERE trigger_name = @trigger AND alert = @alert AND code NOT IN ({TriggerRules.Passing})", new { trigger, alert }) > 0, ct);
 
     private static async Task<TriggerHistory> HistoryAsync(Session session, TriggerSpec spec)
     {

@@ -23,7 +23,7 @@ public sealed class DemoTests
                 if (File.Exists("/usr/bin/chromium"))
                 {
                     Assert.Empty(await Browser.ProblemsAsync(
-                        server.Urls[0], "/", "/runs", "/models/flights/2", "/data/flights", "/endpoints/flights", "/monitors", $"/alerts/{story.AlertId}", $"/predictions/{story.PredictionId}", "/pipelines", "/governance", "/audit"));
+                        server.Urls[0], "/", "/runs", "/models/flights/2", "/data/flights", "/endpoints/flights", "/monitors", $"/alerts/{story.AlertId}", "/alerts?state=all", "/silences", "/receivers", $"/predictions/{story.PredictionId}", "/pipelines", "/governance", "/audit"));
                 }
 
                 await server.StopAsync(CancellationToken.None);

@@ -14,7 +14,7 @@ public sealed class PageTests
             await using var server = SlipwayServer.Create(new SlipwayOptions { DataDirectory = folder, Urls = ["http://127.0.0.1:0"] });
             await server.StartAsync(CancellationToken.None);
 
-            var problems = await Browser.ProblemsAsync(server.Urls[0], "/", "/runs", "/models", "/data", "/endpoints", "/monitors", "/alerts", "/pipelines", "/governance", "/audit");
+            var problems = await Browser.ProblemsAsync(server.Urls[0], "/", "/runs", "/models", "/data", "/endpoints", "/monitors", "/alerts", "/silences", "/receivers", "/pipelines", "/governance", "/audit");
 
             Assert.Empty(problems);
             await server.StopAsync(CancellationToken.None);

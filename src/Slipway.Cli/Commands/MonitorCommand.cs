@@ -41,6 +41,8 @@ internal static class MonitorCommand
                     s.Out.One(await s.Client.PostAsync<JsonElement>($"monitors/{s.About("monitors", s.Value(monitor), "id")}/run", new { }, s.Stop), new Column("EVALUATED", "evaluated"));
                     return ExitCodes.Done;
                 }),
+            Accept(globals, terminal),
+            Rebase(globals, terminal),
             AlertRuleVerbs.Test(globals, terminal),
             AlertRuleVerbs.List(globals, terminal),
             AlertRuleVerbs.Apply(globals, terminal),
@@ -58,6 +60,39 @@ internal static class MonitorCommand
                 }),
         };
     }
+
+    private static Verb Accept(Globals globals, Terminal terminal)
+    {
+        var (monitor, window) = (Opt.Id("monitor"), Window());
+        var column = new Option<string?>("--column") { Description = "Only this feature" };
+        var comment = new Option<string>("--comment") { Description = "Why", Required = true };
+        return new Verb("accept", "Counts the drift of a window as clear; its numbers stay", "slipway monitor accept 0193a7c2f0d27f3c9a41b6d0a2e5c001 --window 2026-03-02T00:00:00Z --comment \"holiday\"", "slipway monitor accept 0193a7c2f0d27f3c9a41b6d0a2e5c001 --window 2026-03-02T00:00:00Z --column distance --comment \"new airports\"")
+            .With(monitor, window, column, comment)
+            .Does(globals, terminal, async s =>
+            {
+                var made = await s.Client.PostAsync<JsonElement>($"monitors/{s.About("monitors", s.Value(monitor), "id")}/accept", new { windowStart = s.Value(window), column = s.Value(column), comment = s.Value(comment) }, s.Stop);
+                s.Out.One(made, new("WINDOW", "windowStart"), new("COLUMN", "column"), new("BY", "by"), new("COMMENT", "comment"));
+                return ExitCodes.Done;
+            });
+    }
+
+    private static Verb Rebase(Globals globals, Terminal terminal)
+    {
+        var (monitor, window, dry, yes) = (Opt.Id("monitor"), Window(), Opt.DryRun(), Opt.Yes());
+        return new Verb("rebase", "Compares with a window from now on; the old reference is kept", "slipway monitor rebase 0193a7c2f0d27f3c9a41b6d0a2e5c001 --window 2026-03-02T00:00:00Z", "slipway monitor rebase 0193a7c2f0d27f3c9a41b6d0a2e5c001 --window 2026-03-02T00:00:00Z --yes")
+            .With(monitor, window, dry, yes)
+            .Does(globals, terminal, async s =>
+            {
+                if (await s.GoesOnAsync($"make the window {s.Value(window)} the reference of monitor {s.About("monitors", s.Value(monitor), "id")}", dry, yes))
+                {
+                    s.Out.One(await s.Client.PostAsync<JsonElement>($"monitors/{s.Value(monitor)}/rebase", new { windowStart = s.Value(window) }, s.Stop), Columns);
+                }
+
+                return ExitCodes.Done;
+            });
+    }
+
+    private static Option<string> Window() => new("--window") { Description = "Start of the window, for example 2026-03-02T00:00:00Z", Required = true };
 
     private static string Limits(JsonElement point)
     {

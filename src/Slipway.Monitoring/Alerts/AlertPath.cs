@@ -1,4 +1,3 @@
-using System.Globalization;
 using Slipway.Foundation;
 
 namespace Slipway.Monitoring;
@@ -60,7 +59,7 @@ public sealed record AlertPath(
             : heard.Length == 0 ? "nobody is told: no route with a receiver takes it; make one with slipway receiver set"
             : heard.All(r => r.Mute is not null) ? $"nobody is told: {heard[0].Mute!.Text}"
             : alert.State == "resolved" ? "nobody was told: it resolved before its group was due"
-            : $"nobody was told yet: {string.Join(", ", heard.Where(r => r.Mute is null).Select(r => $"{r.Receiver} is due {(r.NextAt is { } at ? "at " + at.UtcDateTime.ToString("HH:mm:ss", CultureInfo.InvariantCulture) + " UTC" : "soon")}"))}";
+            : $"nobody was told yet: {string.Join(", ", heard.Where(r => r.Mute is null).Select(r => $"{r.Receiver} is due {(r.NextAt is { } at ? "at " + AlertText.Moment(at) : "soon")}"))}";
     }
 
     private static async Task<IReadOnlyList<RulePath>> RulesAsync(Session s, Alert alert)

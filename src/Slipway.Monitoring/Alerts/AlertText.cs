@@ -25,8 +25,8 @@ internal static class AlertText
         return $"{start.UtcDateTime.ToString(format, CultureInfo.InvariantCulture)}..{end.UtcDateTime.ToString(format, CultureInfo.InvariantCulture)}";
     }
 
-    /// <summary>A moment in UTC, to the minute.</summary>
-    public static string Moment(DateTimeOffset at) => at.UtcDateTime.ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture) + " UTC";
+    /// <summary>A moment in UTC, to the second.</summary>
+    public static string Moment(DateTimeOffset at) => at.UtcDateTime.ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
 
     private static string Part(AlertMember m, IReadOnlyList<MonitorPoint> window, MonitorReference reference, Thresholds thresholds) => m.Metric switch
     {

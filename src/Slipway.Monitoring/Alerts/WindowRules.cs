@@ -34,6 +34,33 @@ internal sealed class WindowRules(AlertState alerts, BlindRules blind, AlertRule
         await userRules.ApplyAsync(tx, monitor, window);
     }
 
+    /// <summary>Counts the drift of a window as clear; the alert goes on with the members that still fire, or ends.</summary>
+    public async Task AcceptAsync(Tx tx, Actor actor, Monitor monitor, DateTimeOffset windowStart, string? column, string comment)
+    {
+        Dictionary<(string Metric, string Column), AlertRule> rules = await RuleRows.LoadAsync(tx, monitor.Id);
+        foreach ((string Metric, string Column) key in rules.Keys.Where(k => Families.Of(k.Metric) == Families.Drift && (column is null || k.Column == column)).ToArray())
+        {
+            rules[key] = rules[key].Next(new RuleObservation(Time.ToMicros(windowStart), 0, Clear: true), monitor.Thresholds);
+            await RuleRows.SaveAsync(tx, monitor.Id, key, rules[key]);
+        }
+
+        if (await alerts.OpenAsync(tx, monitor.Id, Families.Drift) is not { } open)
+        {
+            return;
+        }
+
+        AlertMember[] left = [.. open.Members.Where(m => rules.GetValueOrDefault((m.Metric, m.Column ?? ""), AlertRule.New).State == AlertRule.Firing)];
+        string why = $"window {AlertText.Moment(windowStart)} was accepted by {actor.Name}{(column is null ? "" : $" for `{column}`")}: {comment}";
+        if (left.Length == 0)
+        {
+            await alerts.ResolveAsync(tx, actor, open, why);
+        }
+        else
+        {
+            await alerts.RaiseAsync(tx, new Watched(monitor.Id, monitor.Endpoint, monitor.ModelVersion), open, Families.Drift, left, (open.WindowStart, open.WindowEnd), open.Sentence, why, LabelSet.Empty, LabelSet.Empty);
+        }
+    }
+
     private async Task MoveAsync(
         Tx tx, Watched monitor, string family, Dictionary<(string Metric, string Column), AlertRule> rules, MonitorReference reference, Thresholds thresholds, IReadOnlyList<MonitorPoint> changed, IReadOnlyList<MonitorPoint> window)
     {

@@ -83,3 +83,13 @@ CREATE TABLE monitoring_rule_sets (
     state TEXT NOT NULL,
     PRIMARY KEY (monitor, rule, labels)
 );
+
+CREATE TABLE monitoring_accepted (
+    monitor TEXT NOT NULL,
+    start_us BIGINT NOT NULL,
+    column_name TEXT NOT NULL,
+    comment TEXT NOT NULL,
+    accepted_by TEXT NOT NULL,
+    accepted_us BIGINT NOT NULL,
+    PRIMARY KEY (monitor, start_us, column_name)
+);

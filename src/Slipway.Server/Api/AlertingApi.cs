@@ -4,10 +4,14 @@ using Slipway.Monitoring;
 
 namespace Slipway.Server.Api;
 
-/// <summary>Alerts, silences, receivers, routes and alert rules.</summary>
+/// <summary>Alerts, silences, receivers, routes, alert rules, and what people decide about drift.</summary>
 internal static class AlertingApi
 {
     private const long LargestDocument = 256 * 1024;
+
+    private sealed record Acceptance(DateTimeOffset WindowStart, string Comment, string? Column = null);
+
+    private sealed record Rebase(DateTimeOffset WindowStart);
 
     private sealed record Assignment(string? To);
 
@@ -43,6 +47,7 @@ internal static class AlertingApi
         MapSilences(api);
         MapReceivers(api);
         MapDocuments(api);
+        MapBaselines(api);
     }
 
     private static void MapAlerts(ApiRoutes api)
@@ -105,6 +110,17 @@ internal static class AlertingApi
         api.Post("/routing/test", Permissions.EndpointRead, async c => new { items = await c.Of<AlertRoutes>().TestAsync(await c.BodyAsync<Dictionary<string, string>>(), c.Stop) });
         api.Get("/alert-rules", Permissions.EndpointRead, async c => c.Page(await c.Of<AlertRules>().ListAsync(c.Stop), r => r.Name));
         api.Put("/alert-rules", Permissions.EndpointCreate, async c => new { items = await c.Of<AlertRules>().ApplyAsync(c.Actor, await c.TextAsync(LargestDocument), c.Stop) });
+    }
+
+    private static void MapBaselines(ApiRoutes api)
+    {
+        api.Get("/monitors/{monitor}/accepted", Permissions.EndpointRead, async c => new { items = await c.Of<Baselines>().ListAsync(c["monitor"], c.Stop) });
+        api.Post("/monitors/{monitor}/accept", Permissions.LabelWrite, async c =>
+        {
+            var body = await c.BodyAsync<Acceptance>();
+            return await c.Of<Baselines>().AcceptAsync(c.Actor, c["monitor"], body.WindowStart, body.Column, body.Comment, c.Stop);
+        });
+        api.Post("/monitors/{monitor}/rebase", Permissions.DeploymentStop, async c => await c.Of<Baselines>().RebaseAsync(c.Actor, c["monitor"], (await c.BodyAsync<Rebase>()).WindowStart, c.Stop));
     }
 
     private static TimeSpan Span(string text) => Slipway.Monitoring.Duration.Parse(text);
