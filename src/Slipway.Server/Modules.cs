@@ -12,12 +12,16 @@ namespace Slipway.Server;
 /// <summary>All modules, in the order of the line. The server, the tests and the offline commands share this list.</summary>
 public static class Modules
 {
-    public static IServiceCollection AddAll(IServiceCollection services, string dataDirectory) => services
+    /// <summary>Registers them.</summary>
+    /// <param name="services">Where.</param>
+    /// <param name="dataDirectory">The data folder.</param>
+    /// <param name="publicUrl">Where people reach the server; null when that is not known.</param>
+    public static IServiceCollection AddAll(IServiceCollection services, string dataDirectory, string? publicUrl = null) => services
         .AddFoundation(new FoundationOptions { DataDirectory = dataDirectory })
         .AddGovernance()
         .AddData()
         .AddRegistry()
-        .AddMonitoring(new MonitoringOptions())
+        .AddMonitoring(new MonitoringOptions { PublicUrl = publicUrl })
         .AddServing()
         .AddPipelines();
 }

@@ -40,6 +40,9 @@ public sealed record SlipwayOptions
     /// <summary>How long a stop waits for requests in flight.</summary>
     public TimeSpan DrainTime { get; init; } = TimeSpan.FromSeconds(20);
 
+    /// <summary>Where people reach the server, such as <c>https://slipway.example.org</c>: links in messages begin with it.</summary>
+    public string? PublicUrl { get; init; }
+
     /// <summary>Whether every request is written to the log.</summary>
     public bool Verbose { get; init; }
 

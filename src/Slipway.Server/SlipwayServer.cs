@@ -140,7 +140,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         // Hosted services stop in reverse order: whoever wakes work stops before the silo that does it.
         builder.AddSilo();
         builder.Services.AddSingleton(new RegistryOptions { WebhooksToLoopback = options.WebhooksToLoopback });
-        Modules.AddAll(builder.Services, options.DataDirectory);
+        Modules.AddAll(builder.Services, options.DataDirectory, options.PublicUrl);
         builder.Services.AddSingleton<Auth>();
         builder.Services.AddSingleton<SignedUrls>();
         builder.Services.AddSingleton<Readiness>();

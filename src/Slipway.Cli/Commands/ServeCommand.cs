@@ -20,10 +20,11 @@ internal static class ServeCommand
         var postgres = new Option<string?>("--postgres") { Description = "Keep the rows in PostgreSQL: a connection string (or SLIPWAY_POSTGRES)", DefaultValueFactory = _ => terminal.Environment("SLIPWAY_POSTGRES"), HelpName = "connection" };
         var identity = new Option<string>("--identity") { Description = "auto, single-user or required", DefaultValueFactory = _ => "auto" };
         identity.AcceptOnlyFromAmong("auto", "single-user", "required");
+        var publicUrl = new Option<string?>("--public-url") { Description = "Where people reach the server; links in messages begin with it (or SLIPWAY_PUBLIC_URL)", DefaultValueFactory = _ => terminal.Environment("SLIPWAY_PUBLIC_URL"), HelpName = "address" };
         var verbose = new Option<bool>("--verbose") { Description = "Log every request" };
         var loopback = new Option<bool>("--webhooks-to-loopback") { Description = "Webhooks of the model registry may post to this machine" };
         return new Verb("serve", "Runs the server, its pages and its interfaces", "slipway serve", "slipway serve --data /var/lib/slipway --urls http://0.0.0.0:5600")
-            .With(data, urls, grpc, postgres, identity, loopback, verbose)
+            .With(data, urls, grpc, postgres, identity, publicUrl, loopback, verbose)
             .Does(globals, terminal, s => ServeAsync(
                 s,
                 s.Value(data)!,
@@ -31,11 +32,12 @@ internal static class ServeCommand
                 GrpcAddresses(s, grpc),
                 s.Value(postgres),
                 s.Value(identity)!,
+                s.Value(publicUrl),
                 s.Value(loopback),
                 s.Value(verbose)));
     }
 
-    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, IReadOnlyList<string> grpcUrls, string? postgres, string identity, bool loopback, bool verbose)
+    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, IReadOnlyList<string> grpcUrls, string? postgres, string identity, string? publicUrl, bool loopback, bool verbose)
     {
         var options = new SlipwayOptions
         {
@@ -45,6 +47,7 @@ internal static class ServeCommand
             Postgres = string.IsNullOrEmpty(postgres) ? null : postgres,
             Identity = identity switch { "single-user" => IdentityMode.SingleUser, "required" => IdentityMode.Required, _ => IdentityMode.Auto },
             WebhooksToLoopback = loopback,
+            PublicUrl = string.IsNullOrEmpty(publicUrl) ? null : publicUrl.TrimEnd('/'),
             Verbose = verbose,
         };
         try

@@ -187,6 +187,11 @@ internal sealed class AlertClock(Database database, AlertState alerts, BlindRule
 
         foreach (MonitorRow row in await database.ReadAsync(s => s.QueryAsync<MonitorRow>($"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE stopped_us IS NULL ORDER BY id"), ct))
         {
+            if (!await database.ReadAsync(s => blind.IsDueAsync(s, row), ct))
+            {
+                continue;
+            }
+
             await database.WriteAsync(
                 async tx =>
                 {

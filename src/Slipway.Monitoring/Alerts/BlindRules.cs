@@ -42,25 +42,37 @@ internal sealed class BlindRules(AlertState alerts, TimeProvider clock)
         }
     }
 
+    /// <summary>Whether <see cref="LookAsync"/> would change anything, so that a quiet monitor costs no transaction.</summary>
+    public async Task<bool> IsDueAsync(Session s, MonitorRow row) =>
+        (await alerts.OpenAsync(s, row.Id, Families.MonitorError))?.Sentence != (row.LastError is null ? null : Failing(row))
+        || (row.LastError is null && await StaleSinceAsync(s, row) is not null && await alerts.OpenAsync(s, row.Id, Families.NoData) is null);
+
     /// <summary>Looks at the clock: a stream that has ended closes no window, and a monitor that fails judges none.</summary>
     public async Task LookAsync(Tx tx, MonitorRow row)
     {
         Watched monitor = row.Watched;
         await FailureAsync(tx, row, monitor);
-        WindowRule window = row.ReadConfig().Window;
-        DateTimeOffset now = clock.GetUtcNow();
-        long? closed = await tx.ScalarAsync<long?>("SELECT MAX(made_us) FROM monitoring_points WHERE monitor = @Id AND revision = 0", new { row.Id });
-        DateTimeOffset last = Time.FromMicros(closed ?? row.CreatedUs);
-        TimeSpan patience = ((Spec.Breach.N + 1) * window.Length) + window.Lateness;
-        if (row.LastError is not null || now - last < patience || await alerts.OpenAsync(tx, monitor.MonitorId, Families.NoData) is not null)
+        if (row.LastError is not null || await StaleSinceAsync(tx, row) is not { } last || await alerts.OpenAsync(tx, monitor.MonitorId, Families.NoData) is not null)
         {
             return;
         }
 
-        string sentence = $"{monitor.ModelVersion} on {monitor.Endpoint} {(closed is null ? "has closed no window since it is watched" : "has closed no window")} for {Duration.Text(TimeSpan.FromMinutes(Math.Floor((now - last).TotalMinutes)))}: no predictions arrive";
+        DateTimeOffset now = clock.GetUtcNow();
+        string sentence = $"{monitor.ModelVersion} on {monitor.Endpoint} has closed no window for {Duration.Text(TimeSpan.FromMinutes(Math.Floor((now - last).TotalMinutes)))}: no predictions arrive";
         AlertMember[] members = [new("rows", null, 0, Monitoring.Drift.LeastRows, 0, DriftLevel.Major)];
         await alerts.RaiseAsync(tx, monitor, null, Families.NoData, members, (last, now), sentence, $"looked at {AlertText.Moment(now)}: the newest window was closed at {AlertText.Moment(last)}", LabelSet.Empty, LabelSet.Empty);
     }
+
+    /// <summary>When the newest window was closed, or the monitor began; null while that is not too long ago.</summary>
+    private async Task<DateTimeOffset?> StaleSinceAsync(Session s, MonitorRow row)
+    {
+        WindowRule window = row.ReadConfig().Window;
+        long? closed = await s.ScalarAsync<long?>("SELECT MAX(made_us) FROM monitoring_points WHERE monitor = @Id AND metric = 'rows'", new { row.Id });
+        DateTimeOffset last = Time.FromMicros(closed ?? row.CreatedUs);
+        return clock.GetUtcNow() - last >= ((Spec.Breach.N + 1) * window.Length) + window.Lateness ? last : null;
+    }
+
+    private static string Failing(MonitorRow row) => $"the monitor of {row.ModelVersion} on {row.Endpoint} fails: {row.LastError}";
 
     private async Task FailureAsync(Tx tx, MonitorRow row, Watched monitor)
     {
@@ -76,7 +88,7 @@ internal sealed class BlindRules(AlertState alerts, TimeProvider clock)
             return;
         }
 
-        string sentence = $"the monitor of {monitor.ModelVersion} on {monitor.Endpoint} fails: {row.LastError}";
+        string sentence = Failing(row);
         if (open is null || open.Sentence != sentence)
         {
             DateTimeOffset at = row.NextUs is { } next ? Time.FromMicros(next) : now;
