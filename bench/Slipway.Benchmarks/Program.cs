@@ -26,7 +26,10 @@ switch (args)
     case ["artifacts", var url, var folder, .. var pid]:
         await ArtifactBench.RunAsync(new Uri(url), folder, pid is [var id] ? int.Parse(id, System.Globalization.CultureInfo.InvariantCulture) : null);
         return 0;
+    case ["track", var url]:
+        await TrackingBench.RunAsync(new Uri(url));
+        return 0;
     default:
-        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | artifacts URL FOLDER [SERVER_PID]");
+        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | artifacts URL FOLDER [SERVER_PID] | track URL");
         return 2;
 }

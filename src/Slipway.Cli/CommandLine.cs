@@ -45,6 +45,7 @@ internal static class CommandLine
             ModelCommand.Build(globals, terminal),
             VersionCommand.Build(globals, terminal),
             WebhookCommand.Build(globals, terminal),
+            TrashCommand.Build(globals, terminal),
             PolicyCommand.Build(globals, terminal),
             GateCommand.Build(globals, terminal),
             ApprovalCommand.Build(globals, terminal),

@@ -70,6 +70,20 @@ internal sealed class Session : IDisposable
         }
     }
 
+    /// <summary>Runs a look that may fail without a word: a shell that completes wants names or nothing.</summary>
+    public static T? Quiet<T>(ParseResult parse, Globals globals, Terminal terminal, Func<Session, Task<T>> look)
+    {
+        using var session = new Session(parse, globals, terminal, CancellationToken.None);
+        try
+        {
+            return look(session).GetAwaiter().GetResult();
+        }
+        catch (Exception e) when (e is SlipwayClientException or CliException or OperationCanceledException)
+        {
+            return default;
+        }
+    }
+
     public T? Value<T>(Option<T> option) => parse.GetValue(option);
 
     /// <summary>Whether an option was written, and does not have its default.</summary>
@@ -127,9 +141,8 @@ internal sealed class Session : IDisposable
     /// <param name="yes">Its option --yes.</param>
     public async Task<bool> GoesOnAsync(string act, Option<bool> dry, Option<bool> yes)
     {
-        if (Value(dry))
+        if (Rehearses(act, dry))
         {
-            Note($"dry run: would {act} on {Client.Address.GetLeftPart(UriPartial.Authority)}");
             return false;
         }
 
@@ -148,6 +161,17 @@ internal sealed class Session : IDisposable
         return answer?.Trim().ToLowerInvariant() is "y" or "yes"
             ? true
             : throw new CliException(ExitCodes.Usage, $"not done: {act}", "it was not confirmed", "answer y, or add --yes");
+    }
+
+    /// <summary>Whether --dry-run stops a command here, which says what it would have done.</summary>
+    public bool Rehearses(string act, Option<bool> dry)
+    {
+        if (Value(dry))
+        {
+            Note($"dry run: would {act} on {Client.Address.GetLeftPart(UriPartial.Authority)}");
+        }
+
+        return Value(dry);
     }
 
     /// <summary>Looks until something is so, saying each change on standard error.</summary>

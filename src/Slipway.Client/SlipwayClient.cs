@@ -128,6 +128,36 @@ public sealed class SlipwayClient : IDisposable
         using var response = await SendAsync(HttpMethod.Put, $"api/2.0/mlflow-artifacts/artifacts/{escaped}", new StreamContent(content, 1 << 16), ct);
     }
 
+    /// <summary>Adds to a run: values of metrics at one step, and parameters. All of them or none.</summary>
+    /// <exception cref="SlipwayClientException">Refused, or no server answered.</exception>
+    public Task LogAsync(string run, IReadOnlyList<KeyValuePair<string, double>> metrics, long step, IReadOnlyList<KeyValuePair<string, string>> parameters, DateTimeOffset at, CancellationToken ct) => AnswerAsync<JsonElement>(
+        HttpMethod.Post,
+        "api/2.0/mlflow/runs/log-batch",
+        JsonContent.Create(
+            new
+            {
+                run_id = run,
+                metrics = metrics.Select(m => new { key = m.Key, value = m.Value, timestamp = at.ToUnixTimeMilliseconds(), step }),
+                @params = parameters.Select(p => new { key = p.Key, value = p.Value }),
+            },
+            options: Json),
+        ct);
+
+    /// <summary>Stores a file of a run.</summary>
+    /// <exception cref="SlipwayClientException">Refused, or no server answered.</exception>
+    public async Task PutRunArtifactAsync(string run, string path, Stream content, CancellationToken ct)
+    {
+        using var response = await SendAsync(HttpMethod.Post, $"ajax-api/2.0/mlflow/upload-artifact{Query.Of(("run_uuid", run), ("path", path))}", new StreamContent(content, 1 << 16), ct);
+    }
+
+    /// <summary>A file of a model version. The reader disposes the stream.</summary>
+    /// <exception cref="SlipwayClientException">Refused, or no server answered.</exception>
+    public async Task<Stream> OpenVersionFileAsync(string model, string version, string path, CancellationToken ct)
+    {
+        var response = await SendAsync(HttpMethod.Get, $"model-versions/get-artifact{Query.Of(("name", model), ("version", version), ("path", path))}", null, ct);
+        return await response.Content.ReadAsStreamAsync(ct);
+    }
+
     /// <summary>Asks an endpoint for a prediction, in the JSON of the Open Inference Protocol.</summary>
     /// <exception cref="SlipwayClientException">Refused, or no server answered.</exception>
     public Task<JsonElement> InferAsync(string endpoint, HttpContent request, CancellationToken ct) =>

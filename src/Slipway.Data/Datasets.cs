@@ -161,6 +161,12 @@ public sealed partial class Datasets
         if (pinned > 0) await journal.AppendAsync(tx, actor, "dataset.pinned", by, new DatasetPinned(version.Dataset, version.Id, by.ToString()), [version.Subject]);
     }, ct);
 
+    /// <summary>Lets go of every version that a user holds, because it is gone.</summary>
+    public async Task UnpinAsync(Actor actor, Subject by, CancellationToken ct) => await database.WriteAsync(async tx =>
+    {
+        if (await tx.ExecuteAsync("DELETE FROM data_pins WHERE subject = @subject", new { subject = by.ToString() }) > 0) await journal.AppendAsync(tx, actor, "dataset.unpinned", by);
+    }, ct);
+
     /// <summary>Gives a version a name for good. The same tag for the same version again is harmless.</summary>
     /// <exception cref="SlipwayException"><see cref="ErrorCode.Conflict"/> when the tag names another version; <see cref="ErrorCode.NotFound"/>; <see cref="ErrorCode.InvalidArgument"/>.</exception>
     public async Task TagAsync(Actor actor, string dataset, string tag, string version, CancellationToken ct)

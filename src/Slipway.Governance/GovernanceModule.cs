@@ -14,6 +14,8 @@ public static class GovernanceModule
         if (options.Validate() is { Count: > 0 } errors) throw SlipwayException.Invalid("the governance options are wrong", string.Join("; ", errors));
         services.AddSingleton(options);
         services.AddSingleton(new MigrationSource(typeof(GovernanceModule).Assembly));
+        // A denied or replaced request needs nothing; what was granted is evidence.
+        services.AddSingleton(new SubjectHold("SELECT 'the ' || state || ' gate request ' || id AS holder, subject AS text FROM governance_requests WHERE state IN ('pending', 'granted')"));
         services.AddSingleton<Access>();
         services.AddSingleton<Policies>();
         services.AddSingleton<Gates>();

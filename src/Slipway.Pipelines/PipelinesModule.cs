@@ -1,4 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
+using Slipway.Governance;
 using Slipway.Monitoring;
 using Slipway.Pipelines.Jobs;
 using Slipway.Pipelines.Steps;
@@ -22,6 +23,7 @@ public static class PipelinesModule
 
         services.AddSingleton(options);
         services.AddSingleton(new MigrationSource(typeof(PipelinesModule).Assembly));
+        services.AddSingleton(new SubjectHold("SELECT 'pipeline run ' || id AS holder, model_version AS text FROM pipelines_runs WHERE finished_us IS NULL AND model_version IS NOT NULL"));
         services.AddSingleton<LocalJobRunner>();
         services.AddSingleton<RowReader>();
         services.AddSingleton<ModelScorer>();

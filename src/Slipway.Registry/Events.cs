@@ -45,6 +45,18 @@ public static class Events
     /// <summary>A person forgot a view; empty body.</summary>
     public const string ViewDeleted = "view.deleted";
 
+    /// <summary>The experiment and its runs, for good; body <see cref="Registry.ItemPurged"/>.</summary>
+    public const string ExperimentPurged = "experiment.purged";
+
+    /// <summary>Body <see cref="Registry.ItemPurged"/>.</summary>
+    public const string RunPurged = "run.purged";
+
+    /// <summary>The model and its versions, for good; body <see cref="Registry.ItemPurged"/>.</summary>
+    public const string ModelPurged = "model.purged";
+
+    /// <summary>The model and its versions; empty body.</summary>
+    public const string ModelRestored = "model.restored";
+
     /// <summary>Body <see cref="Registry.ArtifactStored"/>; the subject is the run.</summary>
     public const string ArtifactStored = "artifact.stored";
 
@@ -138,6 +150,15 @@ internal sealed record ArtifactDeleted(string Path, int Entries);
 
 /// <summary>Body of <see cref="Events.LoggedModelCreated"/>.</summary>
 internal sealed record LoggedModelCreated(string Name, string? RunId);
+
+/// <summary>Body of the purged kinds.</summary>
+/// <param name="Id">The item's id.</param>
+/// <param name="Name">Its name.</param>
+/// <param name="Runs">The runs inside of it.</param>
+/// <param name="Versions">The versions inside of it.</param>
+/// <param name="Files">Its files.</param>
+/// <param name="Bytes">Their size.</param>
+internal sealed record ItemPurged(string Id, string Name, long Runs, long Versions, long Files, long Bytes);
 
 /// <summary>Body of <see cref="Events.VersionRegistered"/>.</summary>
 /// <param name="Name">The model.</param>

@@ -12,7 +12,9 @@ public static class RegistryModule
         services.AddSingleton(new MigrationSource(typeof(RegistryModule).Assembly));
         services.AddSingleton(new BlobReferences("SELECT hash FROM registry_artifacts WHERE hash IS NOT NULL"));
         services.AddSingleton(new BlobReferences("SELECT files FROM registry_versions"));
+        services.AddSingleton(new BlobReferences("SELECT snapshot FROM registry_trash WHERE snapshot IS NOT NULL"));
         services.AddSingleton<Artifacts>();
+        services.AddSingleton<Trash>();
         services.AddClockedWork<Uploads>();
         services.AddSingleton<Experiments>();
         services.AddSingleton<Runs>();

@@ -106,6 +106,79 @@ public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer
     }
 
     [Fact]
+    public async Task Runs_and_versions_are_listed_compared_fetched_and_thrown_away()
+    {
+        await using var server = new RunningServer();
+        await server.InitializeAsync();
+        var first = (await server.RegisterIrisAsync(0.95)).RunId!;
+        var second = (await server.RegisterIrisAsync(0.96)).RunId!;
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "plot.txt"), "a curve\n", TestContext.Current.CancellationToken);
+        await Transcript.MatchesAsync(server, "registry",
+        [
+            "experiment list --columns NAME,ID,deleted",
+            "experiment show iris --columns NAME,ID",
+            "experiment create churn --dry-run",
+            "experiment create churn -o name",
+            "experiment create churn",
+            "experiment show irs",
+            "experiment delete churn",
+            "experiment delete churn --dry-run",
+            "experiment delete churn --yes",
+            "experiment restore churn --dry-run",
+            "experiment restore churn -o name",
+            "run list --experiment iris --filter 'metrics.accuracy > 0.95' --columns NAME,STATUS,METRICS",
+            "run list --filter 'metrics.accuracy >'",
+            "run list --experiment iris -o name --order 'metrics.accuracy DESC' --limit 1",
+            $"run show {first} --columns NAME,STATUS,PARAMS,METRICS",
+            $"run compare {first} {second}",
+            $"run compare {first} {second} --all -o json",
+            $"run compare {first}",
+            $"run log params {first} seed=7 --dry-run",
+            $"run log params {first} seed=7",
+            $"run log params {first} seed=8",
+            $"run log metrics {first} f1=0.9 auc=NaN --step 3",
+            $"run log metrics {first} f1=high",
+            $"run log metrics {first} f1",
+            $"run metric {first} f1 --columns STEP,VALUE",
+            $"run watch {first} --columns NAME,STATUS",
+            $"run artifact list {first}",
+            $"run artifact put {first} FOLDER/plot.txt --as plots/roc.txt --dry-run",
+            $"run artifact put {first} FOLDER/plot.txt --as plots/roc.txt",
+            $"run artifact put {first} FOLDER/plot.txt --as ../roc.txt",
+            $"run artifact get {first} plots/roc.txt --to -",
+            $"run artifact get {first} plots --to FOLDER/out",
+            $"run artifact get {first} nothing --to FOLDER/out",
+            $"run delete {first} --dry-run",
+            $"run delete {first} --yes",
+            $"run restore {first} --columns NAME,STATUS",
+            "model list -o name",
+            "model history iris --columns ACTOR,KIND,SUBJECT",
+            "model alias set iris shadow 2 --dry-run",
+            "version register iris --source models:/iris/1 --dry-run",
+            "version register iris --source models:/iris/1 -o name",
+            "version compare iris/1 iris/2",
+            "version compare iris/1",
+            "version download iris/1 --to FOLDER/iris",
+            "version download iris/9 --to FOLDER/iris",
+            "model retire iris --dry-run",
+            "model retire iris --yes",
+            "model show iris",
+            "trash list --columns NAME,RUNS,VERSIONS,FILES,SIZE",
+            "trash restore model:iris --dry-run",
+            "trash restore model:iris --columns NAME,VERSIONS",
+            $"run delete {first} --yes",
+            $"trash purge run:{first} --dry-run --columns NAME,PURGED,'KEPT BY'",
+            "trash purge experiment:churn",
+            "trash purge",
+            "trash restore iris",
+            "trash purge model:nothing --yes",
+            "experiment delete churn --yes --quiet",
+            "trash purge experiment:churn --yes --columns NAME,RUNS,PURGED",
+            "experiment create churn -o name",
+        ]);
+    }
+
+    [Fact]
     public async Task A_pipeline_is_applied_run_and_triggered()
     {
         await using var server = new RunningServer();

@@ -14,7 +14,8 @@ internal static class ExperimentCommand
 
     public static Command Build(Globals globals, Terminal terminal)
     {
-        var experiment = new Argument<string>("experiment") { Description = "Its name or id" };
+        var named = new Argument<string>("experiment") { Description = "Its name" };
+        var experiment = new Argument<string>("experiment") { Description = "Its name or id" }.Completes(globals, terminal, "experiments");
         var limit = Opt.Limit();
         var filter = new Option<string?>("--filter") { Description = "MLflow's filter language, for example \"name LIKE 'fl%'\"" };
         var (dry, yes) = (Opt.DryRun(), Opt.Yes());
@@ -27,13 +28,17 @@ internal static class ExperimentCommand
                 .With(experiment)
                 .Does(globals, terminal, s => s.ShowAsync($"experiments/{s.About("experiments", s.Value(experiment))}", [.. Columns.Select(c => c with { Wide = false })])),
             new Verb("create", "Makes an experiment", "slipway experiment create flights", "slipway experiment create flights -o name")
-                .With(experiment)
+                .With(named, dry)
                 .Does(globals, terminal, async s =>
                 {
-                    s.Out.One(await s.Client.PostAsync<JsonElement>($"experiments", new { name = s.Value(experiment) }, s.Stop), Columns);
+                    if (!s.Rehearses($"create experiment {s.Value(named)}", dry))
+                    {
+                        s.Out.One(await s.Client.PostAsync<JsonElement>($"experiments", new { name = s.Value(named) }, s.Stop), Columns);
+                    }
+
                     return ExitCodes.Done;
                 }),
-            new Verb("delete", "Deletes an experiment; it can be restored", "slipway experiment delete flights", "slipway experiment delete flights --yes")
+            new Verb("delete", "Moves an experiment and its runs to the trash", "slipway experiment delete flights", "slipway experiment delete flights --yes")
                 .With(experiment, dry, yes)
                 .Does(globals, terminal, async s =>
                 {
@@ -47,10 +52,14 @@ internal static class ExperimentCommand
                     return ExitCodes.Done;
                 }),
             new Verb("restore", "Brings a deleted experiment back", "slipway experiment restore flights", "slipway experiment restore 1")
-                .With(experiment)
+                .With(experiment, dry)
                 .Does(globals, terminal, async s =>
                 {
-                    s.Out.One(await s.Client.PostAsync<JsonElement>($"experiments/{s.Value(experiment)}/restore", new { }, s.Stop), Columns);
+                    if (!s.Rehearses($"restore experiment {s.Value(experiment)}", dry))
+                    {
+                        s.Out.One(await s.Client.PostAsync<JsonElement>($"experiments/{s.Value(experiment)}/restore", new { }, s.Stop), Columns);
+                    }
+
                     return ExitCodes.Done;
                 }),
         };

@@ -14,11 +14,12 @@ internal static class ModelCommand
 
     public static Command Build(Globals globals, Terminal terminal)
     {
-        var model = Opt.Name("model");
+        var named = Opt.Name("model");
+        var model = Opt.Name("model").Completes(globals, terminal, "models");
         var limit = Opt.Limit();
         var filter = new Option<string?>("--filter") { Description = "MLflow's filter language, for example \"name LIKE 'fl%'\"" };
         var description = new Option<string?>("--description") { Description = "What it is for" };
-        var (dry, yes) = (Opt.DryRun(), Opt.Yes());
+        var dry = Opt.DryRun();
         return new Noun("model", "Registered models")
         {
             new Verb("list", "Lists models", "slipway model list", "slipway model list --filter \"name LIKE 'fl%'\"")
@@ -28,45 +29,69 @@ internal static class ModelCommand
                 .With(model)
                 .Does(globals, terminal, s => s.ShowAsync($"models/{s.About("models", s.Value(model))}", [.. Columns.Select(c => c with { Wide = false })])),
             new Verb("create", "Makes a model without versions", "slipway model create flights", "slipway model create flights --description 'late arrivals'")
-                .With(model, description)
+                .With(named, description, dry)
                 .Does(globals, terminal, async s =>
                 {
-                    s.Out.One(await s.Client.PostAsync<JsonElement>($"models", new { name = s.Value(model), description = s.Value(description) }, s.Stop), Columns);
+                    if (!s.Rehearses($"create model {s.Value(named)}", dry))
+                    {
+                        s.Out.One(await s.Client.PostAsync<JsonElement>($"models", new { name = s.Value(named), description = s.Value(description) }, s.Stop), Columns);
+                    }
+
                     return ExitCodes.Done;
                 }),
             new Verb("versions", "Lists the versions of a model", "slipway model versions flights", "slipway model versions flights -o wide")
                 .With(model, limit)
                 .Does(globals, terminal, s => s.ListAsync($"models/{s.About("models", s.Value(model))}/versions", s.Value(limit), VersionCommand.Columns)),
-            new Verb("delete", "Deletes a model", "slipway model delete flights", "slipway model delete flights --dry-run")
-                .With(model, dry, yes)
+            new Verb("history", "Lists what happened to a model and its versions, newest first", "slipway model history flights", "slipway model history flights -o json")
+                .With(model, limit)
                 .Does(globals, terminal, async s =>
                 {
                     await s.Client.GetAsync<JsonElement>($"models/{s.About("models", s.Value(model))}", s.Stop);
-                    if (await s.GoesOnAsync($"delete model {s.Value(model)} and its versions", dry, yes))
-                    {
-                        await s.Client.DeleteAsync($"models/{s.Value(model)}", s.Stop);
-                        s.Note("deleted");
-                    }
-
-                    return ExitCodes.Done;
+                    return await s.ListAsync($"audit{Query.Of(("subject", $"model:{s.Value(model)}"))}", s.Value(limit), new("AT", "at"), new("ACTOR", "actor"), new("KIND", "kind"), new("SUBJECT", "subject"), new("ENTRY", "seq", wide: true));
                 }),
+            Retire(globals, terminal),
             Alias(globals, terminal),
         };
     }
 
+    private static Verb Retire(Globals globals, Terminal terminal)
+    {
+        var model = Opt.Name("model").Completes(globals, terminal, "models");
+        var (dry, yes) = (Opt.DryRun(), Opt.Yes());
+        var verb = new Verb("retire", "Takes a model out of use: it moves to the trash with its versions", "slipway model retire flights --dry-run", "slipway model retire flights --yes")
+            .With(model, dry, yes)
+            .Does(globals, terminal, async s =>
+            {
+                var found = await s.Client.GetAsync<JsonElement>($"models/{s.About("models", s.Value(model))}", s.Stop);
+                if (await s.GoesOnAsync($"retire model {s.Value(model)} with its versions up to {Latest(found)} and its aliases ({Aliases(found)})", dry, yes))
+                {
+                    await s.Client.DeleteAsync($"models/{s.Value(model)}", s.Stop);
+                    s.Note($"retired; undo it with: slipway trash restore model:{s.Value(model)}");
+                }
+
+                return ExitCodes.Done;
+            });
+        verb.Aliases.Add("delete");
+        return verb;
+    }
+
     private static Noun Alias(Globals globals, Terminal terminal)
     {
-        var model = Opt.Name("model");
+        var model = Opt.Name("model").Completes(globals, terminal, "models");
         var alias = new Argument<string>("alias") { Description = "For example champion" };
         var version = new Argument<int>("version") { Description = "The version it is to name" };
         var (dry, yes) = (Opt.DryRun(), Opt.Yes());
         return new Noun("alias", "Movable names of versions")
         {
             new Verb("set", "Lets an alias name a version", "slipway model alias set flights champion 7", "slipway model alias set flights shadow 8")
-                .With(model, alias, version)
+                .With(model, alias, version, dry)
                 .Does(globals, terminal, async s =>
                 {
-                    s.Out.One(await s.Client.PutAsync<JsonElement>($"models/{s.About("models", s.Value(model))}/aliases/{s.Value(alias)}", new { version = s.Value(version) }, s.Stop), Columns);
+                    if (!s.Rehearses($"let {s.Value(alias)} name version {s.Value(version)} of model {s.Value(model)}", dry))
+                    {
+                        s.Out.One(await s.Client.PutAsync<JsonElement>($"models/{s.About("models", s.Value(model))}/aliases/{s.Value(alias)}", new { version = s.Value(version) }, s.Stop), Columns);
+                    }
+
                     return ExitCodes.Done;
                 }),
             new Verb("remove", "Removes an alias", "slipway model alias remove flights shadow", "slipway model alias remove flights shadow --yes")

@@ -16,7 +16,8 @@ internal static class VersionCommand
     public static Command Build(Globals globals, Terminal terminal)
     {
         var version = new Argument<string>("version") { Description = "For example flights/7 or flights@champion" };
-        var model = Opt.Name("model");
+        var model = Opt.Name("model").Completes(globals, terminal, "models");
+        var dry = Opt.DryRun();
         var source = new Option<string>("--source") { Description = "Where its files are: runs:/ID/path, models:/NAME/VERSION or an artifact address", Required = true };
         var run = new Option<string?>("--run") { Description = "The run that made it" };
         var description = new Option<string?>("--description") { Description = "What is new" };
@@ -32,14 +33,20 @@ internal static class VersionCommand
                         [.. Columns.Select(c => c with { Wide = false }), new("INPUTS", e => Tensors(e, "inputs")), new("OUTPUTS", e => Tensors(e, "outputs")), new("FILES", Files), new("TAGS", "tags")]);
                 }),
             new Verb("register", "Registers the next version of a model", "slipway version register flights --source runs:/0193a7c2f0d27f3c9a41b6d0a2e5c001/model", "slipway version register flights --source models:/flights/6 --description 'again'")
-                .With(model, source, run, description)
+                .With(model, source, run, description, dry)
                 .Does(globals, terminal, async s =>
                 {
-                    s.Out.One(
-                        await s.Client.PostAsync<JsonElement>($"models/{s.About("models", s.Value(model))}/versions", new { source = s.Value(source), runId = s.Value(run), description = s.Value(description) }, s.Stop),
-                        Columns);
+                    if (!s.Rehearses($"register {s.Value(source)} as the next version of model {s.Value(model)}", dry))
+                    {
+                        s.Out.One(
+                            await s.Client.PostAsync<JsonElement>($"models/{s.About("models", s.Value(model))}/versions", new { source = s.Value(source), runId = s.Value(run), description = s.Value(description) }, s.Stop),
+                            Columns);
+                    }
+
                     return ExitCodes.Done;
                 }),
+            Compare(globals, terminal),
+            Save(globals, terminal),
         };
         noun.SetAction(_ =>
         {
@@ -47,6 +54,54 @@ internal static class VersionCommand
             return ExitCodes.Done;
         });
         return noun;
+    }
+
+    private static Verb Compare(Globals globals, Terminal terminal)
+    {
+        var versions = new Argument<string[]>("versions") { Description = "Two versions or more", Arity = new ArgumentArity(2, 20) };
+        var all = new Option<bool>("--all") { Description = "Also what is equal" };
+        return new Verb("compare", "Shows versions and the runs they came from side by side, where they differ", "slipway version compare flights/6 flights/7", "slipway version compare flights@champion flights/8 --all -o json")
+            .With(versions, all)
+            .Does(globals, terminal, async s =>
+            {
+                var (found, runs) = (new List<JsonElement>(), new List<JsonElement>());
+                foreach (var text in s.Value(versions))
+                {
+                    var (name, reference) = Split(text);
+                    found.Add(await s.Client.GetAsync<JsonElement>($"models/{s.About("models", name)}/versions/{reference}", s.Stop));
+                    runs.Add(Output.At(found[^1], "runId") is { ValueKind: JsonValueKind.String } run ? await s.Client.GetAsync<JsonElement>($"runs/{run.GetString()}", s.Stop) : default);
+                }
+
+                var comparison = new Comparison([.. found.Select(v => Columns[0].Of(v))]);
+                comparison.Add("version", [.. found.Select(v => Columns.Skip(1).Where(c => c.Title is not ("RUN" or "SOURCE")).ToDictionary(c => c.Title.ToLowerInvariant(), c => c.Of(v)))]);
+                comparison.Add("signature", [.. found.Select(v => new Dictionary<string, string> { ["inputs"] = Tensors(v, "inputs").Replace('\n', ';'), ["outputs"] = Tensors(v, "outputs").Replace('\n', ';') })]);
+                comparison.Add("file", [.. found.Select(v => Output.At(v, "files").EnumerateArray().ToDictionary(f => Output.Text(Output.At(f, "path")), f => $"{Output.Text(Output.At(f, "size"))} bytes {Output.Text(Output.At(f, "hash"))[..12]}"))]);
+                comparison.Add("param", [.. runs.Select(r => Comparison.Pairs(r, "params"))]);
+                comparison.Add("metric", [.. runs.Select(r => Comparison.Pairs(r, "metrics", rounded: true))]);
+                return comparison.Show(s, s.Value(all));
+            });
+    }
+
+    private static Verb Save(Globals globals, Terminal terminal)
+    {
+        var version = new Argument<string>("version") { Description = "For example flights/7 or flights@champion" };
+        var to = new Option<string>("--to") { Description = "The folder to save to", DefaultValueFactory = _ => "." };
+        return new Verb("download", "Saves the files of a version, each checked against its hash", "slipway version download flights/7 --to ./model", "slipway version download flights@champion")
+            .With(version, to)
+            .Does(globals, terminal, async s =>
+            {
+                var (name, reference) = Split(s.Value(version));
+                var found = await s.Client.GetAsync<JsonElement>($"models/{s.About("models", name)}/versions/{reference}", s.Stop);
+                foreach (var file in Output.At(found, "files").EnumerateArray())
+                {
+                    var path = Output.At(file, "path").GetString()!;
+                    await using var content = await s.Client.OpenVersionFileAsync(name, Output.Text(Output.At(found, "version")), path, s.Stop);
+                    await Download.SaveAsync(s, content, s.Value(to)!, path, Output.At(file, "hash").GetString());
+                    s.Note($"saved {path}");
+                }
+
+                return ExitCodes.Done;
+            });
     }
 
     /// <summary>A model and what names its version: <c>flights/7</c>, <c>flights@champion</c> or <c>model-version:flights/7</c>.</summary>

@@ -8,7 +8,7 @@ namespace Slipway.Foundation;
 /// Deletes blobs that no row names, once an hour. A put makes a blob young again, and only what was old before the look at
 /// the rows is deleted, so that an upload that is under way, or finds its content stored already, keeps it.
 /// </summary>
-internal sealed partial class BlobCollector(FileBlobStore store, Database database, IEnumerable<BlobReferences> references, TimeProvider clock, ILogger<BlobCollector> log) : IClockedWork
+public sealed partial class BlobCollector(FileBlobStore store, Database database, IEnumerable<BlobReferences> references, Wakeups wakeups, TimeProvider clock, ILogger<BlobCollector> log) : IClockedWork
 {
     /// <summary>The longest time between a put and the row that names the blob: a commit of many files over a slow line.</summary>
     internal static readonly TimeSpan Grace = TimeSpan.FromHours(24);
@@ -60,8 +60,12 @@ internal sealed partial class BlobCollector(FileBlobStore store, Database databa
         return due;
     }
 
-    /// <summary>Makes the next step look at once: rows have just let go of blobs.</summary>
-    public void Hurry() => due = folder == 0 ? clock.GetUtcNow() : due;
+    /// <summary>Looks at once: rows have just let go of blobs.</summary>
+    public Task HurryAsync()
+    {
+        due = clock.GetUtcNow();
+        return wakeups.WakeAsync(Kind, Key);
+    }
 
     private async Task BeginAsync(CancellationToken ct)
     {

@@ -87,18 +87,33 @@ public sealed class Artifacts(Database database, Journal journal, IBlobStore blo
     /// <summary>Deletes a file, or a folder with everything in it; nothing there is no error.</summary>
     public Task DeleteAsync(Actor actor, string path, CancellationToken ct)
     {
-        var (parent, name) = ArtifactPath.Split(ArtifactPath.Check(path));
+        ArtifactPath.Check(path);
         return database.WriteAsync(
             async tx =>
             {
-                var inside = await tx.ExecuteAsync($"{Tree} DELETE FROM registry_artifacts WHERE parent IN (SELECT path FROM folders)", new { path });
-                var itself = await tx.ExecuteAsync("DELETE FROM registry_artifacts WHERE parent = @parent AND name = @name", new { parent, name });
-                if (inside + itself > 0)
+                if (await RemoveAsync(tx, path) is > 0 and var entries)
                 {
-                    await journal.AppendAsync(tx, actor, Events.ArtifactDeleted, SubjectOf(path), new ArtifactDeleted(path, inside + itself));
+                    await journal.AppendAsync(tx, actor, Events.ArtifactDeleted, SubjectOf(path), new ArtifactDeleted(path, entries));
                 }
             },
             ct);
+    }
+
+    /// <summary>Removes a file, or a folder with everything in it.</summary>
+    /// <returns>How many entries that were.</returns>
+    internal static async Task<int> RemoveAsync(Tx tx, string path)
+    {
+        var (parent, name) = ArtifactPath.Split(path);
+        var inside = await tx.ExecuteAsync($"{Tree} DELETE FROM registry_artifacts WHERE parent IN (SELECT path FROM folders)", new { path });
+        return inside + await tx.ExecuteAsync("DELETE FROM registry_artifacts WHERE parent = @parent AND name = @name", new { parent, name });
+    }
+
+    /// <summary>How many files lie below a folder, and their bytes.</summary>
+    internal static async Task<(long Files, long Bytes)> SizeAsync(Session session, string path)
+    {
+        var row = await session.FindAsync<SizeRow>(
+            $"{Tree} SELECT COUNT(a.hash) AS Files, CAST(COALESCE(SUM(a.size), 0) AS BIGINT) AS Bytes FROM registry_artifacts a JOIN folders ON a.parent = folders.path", new { path });
+        return (row!.Files, row.Bytes);
     }
 
     /// <summary>All files below a folder, or the file itself, with paths relative to it; ordered by path.</summary>
@@ -162,6 +177,13 @@ public sealed class Artifacts(Database database, Journal journal, IBlobStore blo
             [_, var run, "artifacts", _] => new Subject("run", run),
             _ => new Subject("artifact", path),
         };
+    }
+
+    private sealed class SizeRow
+    {
+        public long Files { get; set; }
+
+        public long Bytes { get; set; }
     }
 
     private sealed class ArtifactRow

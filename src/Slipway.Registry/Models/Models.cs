@@ -4,7 +4,7 @@ using Slipway.Governance;
 namespace Slipway.Registry;
 
 /// <summary>Registered models, their versions and aliases.</summary>
-public sealed partial class Models(Database database, Journal journal, Access access, Gates gates, TimeProvider clock)
+public sealed partial class Models(Database database, Journal journal, Access access, Gates gates, IEnumerable<SubjectHold> holds, TimeProvider clock)
 {
     /// <summary>Creates a model without tags.</summary>
     public Task<Model> CreateAsync(Actor actor, string name, string? description, CancellationToken ct) => CreateAsync(actor, name, description, [], ct);
@@ -130,18 +130,15 @@ public sealed partial class Models(Database database, Journal journal, Access ac
             ct);
     }
 
-    /// <summary>Deletes a model with all its versions. Its version numbers are not given out again.</summary>
+    /// <summary>Moves a model with all its versions to the trash. Its name is free at once; its version numbers are not given out again.</summary>
+    /// <exception cref="SlipwayException">NotFound; PreconditionFailed while an endpoint serves one of its versions.</exception>
     public Task DeleteAsync(Actor actor, string name, CancellationToken ct) => database.WriteAsync(
         async tx =>
         {
             var model = await ModelRows.ModelAsync(tx, name);
+            await Trash.DemandUnservedAsync(tx, holds, model.Id, name);
             await RetireAsync(tx, model);
-            foreach (var table in (string[])["registry_aliases", "registry_version_tags", "registry_versions", "registry_model_tags"])
-            {
-                await tx.ExecuteAsync($"DELETE FROM {table} WHERE model_id = @Id", new { model.Id });
-            }
-
-            await tx.ExecuteAsync("DELETE FROM registry_models WHERE id = @Id", new { model.Id });
+            await Trash.RememberAsync(tx, actor, clock.NowMicros(), "model", model.Id, name, await Snapshot.TakeAsync(tx, model.Id));
             await journal.AppendAsync(tx, actor, Events.ModelDeleted, new Subject("model", name));
         },
         ct);

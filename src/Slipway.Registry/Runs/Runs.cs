@@ -346,6 +346,16 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
             if ((state != 0) != deleted)
             {
                 await tx.ExecuteAsync("UPDATE registry_runs SET state = @to WHERE id = @runId", new { runId, to = deleted ? 1 : 0 });
+                if (deleted)
+                {
+                    var name = await tx.ScalarAsync<string>("SELECT name FROM registry_runs WHERE id = @runId", new { runId });
+                    await Trash.RememberAsync(tx, actor, clock.NowMicros(), "run", runId, name);
+                }
+                else
+                {
+                    await Trash.ForgetAsync(tx, "run", runId);
+                }
+
                 await journal.AppendAsync(tx, actor, deleted ? Events.RunDeleted : Events.RunRestored, new Subject("run", runId));
             }
         },

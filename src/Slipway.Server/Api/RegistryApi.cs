@@ -9,6 +9,9 @@ namespace Slipway.Server.Api;
 /// <summary>Experiments, runs, models and versions. What training writes comes in by the MLflow protocol.</summary>
 internal static class RegistryApi
 {
+    /// <summary>Items of one purge; more are purged by asking again.</summary>
+    private const int PurgeAtOnce = 1000;
+
     private sealed record NewExperiment(string Name, IReadOnlyList<Tag>? Tags = null);
 
     private sealed record NewModel(string Name, string? Description = null, IReadOnlyList<Tag>? Tags = null);
@@ -17,12 +20,57 @@ internal static class RegistryApi
 
     private sealed record AliasTarget(int Version);
 
+    /// <summary>What to purge: named items as <c>kind:id</c>, or everything that was deleted before a time.</summary>
+    private sealed record PurgeRequest(IReadOnlyList<string>? Items = null, string? Kind = null, DateTimeOffset? DeletedBefore = null, bool DryRun = false);
+
     public static void Map(ApiRoutes api)
     {
         MapExperiments(api);
         MapRuns(api);
         MapModels(api);
+        MapTrash(api);
     }
+
+    private static void MapTrash(ApiRoutes api)
+    {
+        api.Get("/trash", Permissions.RunRead, async c => await c.Of<Trash>().ListAsync(c.Query("kind"), c.Time("deletedBefore"), c.Limit(), c.Query("pageToken"), c.Stop));
+        api.Get("/trash/{kind}/{id}", Permissions.RunRead, async c => await c.Of<Trash>().PreviewAsync(c["kind"], c["id"], c.Stop));
+        api.Post("/trash/{kind}/{id}/restore", Permissions.RunWrite, async c =>
+        {
+            if (c["kind"] == "model")
+            {
+                await c.Of<Access>().DemandAsync(c.Actor, Permissions.ModelCreate, null, c.Stop);
+            }
+
+            var item = await c.Of<Trash>().GetAsync(c["kind"], c["id"], c.Stop);
+            await c.Of<Trash>().RestoreAsync(c.Actor, item.Kind, item.Id, c.Stop);
+            return item;
+        });
+        api.Post("/trash/purge", Permissions.ConfigManage, async c =>
+        {
+            var body = await c.BodyAsync<PurgeRequest>();
+            var trash = c.Of<Trash>();
+            if (body.Items is null == body.DeletedBefore is null)
+            {
+                throw SlipwayException.Invalid("nothing was purged", "either items or deletedBefore says what", "name items as kind:id, or a time");
+            }
+
+            var items = body.Items is not null
+                ? body.Items.Take(PurgeAtOnce).Select(Item).ToList()
+                : [.. (await trash.ListAsync(body.Kind, body.DeletedBefore, PurgeAtOnce, null, c.Stop)).Items.Select(i => (i.Kind, i.Id))];
+            var results = new List<PurgeResult>();
+            foreach (var (kind, id) in items)
+            {
+                results.Add(body.DryRun ? await trash.PreviewAsync(kind, id, c.Stop) : await trash.PurgeAsync(c.Actor, kind, id, c.Stop));
+            }
+
+            return new Page<PurgeResult>(results, null);
+        });
+    }
+
+    private static (string Kind, string Id) Item(string text) => text.IndexOf(':', StringComparison.Ordinal) is > 0 and var colon
+        ? (text[..colon], text[(colon + 1)..])
+        : throw SlipwayException.Invalid("nothing was purged", $"\"{text}\" is no item", "write it as kind:id, for example run:0193a7c2f0d27f3c9a41b6d0a2e5c001");
 
     private static void MapExperiments(ApiRoutes api)
     {
