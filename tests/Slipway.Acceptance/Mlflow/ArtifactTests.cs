@@ -121,6 +121,47 @@ public sealed class ArtifactTests(MlflowServer server) : IClassFixture<MlflowSer
     }
 
     [Fact]
+    public async Task Every_shape_of_a_path_that_leaves_is_refused_at_every_door()
+    {
+        var run = await server.NewRunAsync();
+        string[] shapes =
+        [
+            "../x", "a/../x", "a/../../../x", "..", "a/..", "./x", "a/./x", ".", "/etc/passwd", "//etc/passwd", "a//b", "C:\\x", "C:/x", "\\\\host\\share", "a\\..\\x",
+            "..%2fx", "%2e%2e/x", "%252e%252e%252fx", "..%5cx", "%00", "a\0b", "a\rb", "a\nX-Evil: 1", "a\u007fb", "\u202Egpj.exe", "\uFF0E\uFF0E/x", "\u2025/x", "a\u2215b", "\uFF3Cx",
+            "..;/x", "a;/..%2fx", "...", "x.", "x ", " x", "con", "NUL.txt", "a/com1.bin", "file:///etc/passwd", "mlflow-artifacts:/0/x", "a?b", "a#b", "a*b", "a|b", "a<b>", "a\"b",
+            new string('a', 256), string.Join('/', Enumerable.Repeat("abcdefgh", 120)), "e\u0301",
+        ];
+        foreach (var shape in shapes)
+        {
+            var escaped = Uri.EscapeDataString(shape);
+            var json = JsonValue.Create(shape)!.ToJsonString();
+            foreach (var (method, url, body) in ((string, string, string?)[])
+            [
+                ("PUT", $"{Proxy}/artifacts/0/{run}/artifacts/{escaped}", "evil"),
+                ("GET", $"{Proxy}/artifacts/0/{run}/artifacts/{escaped}", null),
+                ("DELETE", $"{Proxy}/artifacts/0/{run}/artifacts/{escaped}", null),
+                ("GET", $"{Proxy}/artifacts?path={escaped}", null),
+                ("GET", $"/get-artifact?run_id={run}&path={escaped}", null),
+                ("POST", $"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run}&path={escaped}", "evil"),
+                ("POST", "/api/2.0/mlflow/artifacts/presigned-upload-url", $$"""{"run_id":"{{run}}","path":{{json}}}"""),
+                ("POST", $"{Proxy}/mpu/create/{escaped}", """{"path":"x","num_parts":1}"""),
+            ])
+            {
+                using var request = new HttpRequestMessage(new HttpMethod(method), url);
+                request.Content = body is null ? null : new StringContent(body, MediaTypeHeaderValue.Parse("application/json"));
+                using var answer = await server.Client.SendAsync(request);
+                // The HTTP client itself folds dots that stand alone, so that such a request names the folder above.
+                var harmless = shape is "." or ".." && method is "PUT" or "GET" or "DELETE";
+                Assert.True(harmless || answer.StatusCode is HttpStatusCode.BadRequest or HttpStatusCode.NotFound, $"{method} {url} answered {(int)answer.StatusCode}");
+                Assert.True((int)answer.StatusCode < 500, $"{method} {url} answered {(int)answer.StatusCode}");
+                Assert.False(answer.Headers.Contains("X-Evil"));
+            }
+        }
+
+        Assert.Equal("{}", (await server.OkAsync("GET", $"{Proxy}/artifacts?path=0/{run}/artifacts")).ToJsonString());
+    }
+
+    [Fact]
     public async Task Web_clients_upload_and_presigned_upload_store_a_run_s_file()
     {
         var run = await server.NewRunAsync();
