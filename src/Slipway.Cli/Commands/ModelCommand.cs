@@ -47,7 +47,7 @@ internal static class ModelCommand
                 .Does(globals, terminal, async s =>
                 {
                     await s.Client.GetAsync<JsonElement>($"models/{s.About("models", s.Value(model))}", s.Stop);
-                    return await s.ListAsync($"audit{Query.Of(("subject", $"model:{s.Value(model)}"))}", s.Value(limit), new("AT", "at"), new("ACTOR", "actor"), new("KIND", "kind"), new("SUBJECT", "subject"), new("ENTRY", "seq", wide: true));
+                    return await s.ListAsync($"audit{Query.Of(("subject", $"model:{s.Value(model)}"))}", s.Value(limit), new("AT", "at"), new("ACTOR", "actor.name"), new("KIND", "kind"), new("SUBJECT", "subject"), new("ENTRY", "seq", wide: true));
                 }),
             Retire(globals, terminal),
             Alias(globals, terminal),

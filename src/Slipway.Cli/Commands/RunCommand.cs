@@ -171,7 +171,7 @@ internal static class RunCommand
         var (inside, _) = await s.Client.ListAsync<JsonElement>($"runs/{run}/artifacts{Query.Of(("path", path))}", int.MaxValue, s.Stop);
         if (inside.Count == 0)
         {
-            await using var content = await s.Client.OpenAsync(FileOf(run, path), s.Stop);
+            await using var content = await OpenAsync(s, run, path);
             if (to == "-")
             {
                 using var reader = new StreamReader(content);
@@ -208,6 +208,18 @@ internal static class RunCommand
                 await Download.SaveAsync(s, content, to, path[prefix..], Output.At(entry, "hash").GetString());
                 s.Note($"saved {path[prefix..]}");
             }
+        }
+    }
+
+    private static async Task<Stream> OpenAsync(Session s, string run, string path)
+    {
+        try
+        {
+            return await s.Client.OpenAsync(FileOf(run, path), s.Stop);
+        }
+        catch (SlipwayClientException e) when (e.Code == "notFound")
+        {
+            throw new CliException(ExitCodes.NotFound, $"artifact \"{path}\" does not exist", "the run has no file or folder of that name", $"slipway run artifact list {run}");
         }
     }
 

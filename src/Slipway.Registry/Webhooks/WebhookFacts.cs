@@ -120,7 +120,7 @@ internal sealed class WebhookFacts(Database database, Wakeups wakeups)
     private static async Task<ModelVersion?> FindVersionAsync(Session session, string name, int version) => (await ModelRows.VersionsAsync(
         session,
         $"SELECT {ModelRows.VersionColumns} FROM {ModelRows.VersionTables} WHERE m.name = @name AND v.version = @version AND v.deleted = 0",
-        new { name, version = (long)version })).FirstOrDefault();
+        new { name, version = (long)version })) is [var found] ? found : null;
 
     private static Dictionary<string, string> Tags(IReadOnlyList<Tag>? tags) => (tags ?? []).ToDictionary(t => t.Key, t => t.Value, StringComparer.Ordinal);
 
