@@ -274,7 +274,7 @@ internal sealed class Session : IDisposable
         {
             var (items, _) = await Client.ListAsync<JsonElement>(Literal(about.Collection), Lookups, Stop);
             var near = Nearest.Of(about.Name, items.Select(i => Output.Text(Output.At(i, about.Key))));
-            return near is null ? (refused.Why, refused.Next) : ($"did you mean \"{near}\"?", $"{command} {near}");
+            return near is null || near == about.Name ? (refused.Why, refused.Next) : ($"did you mean \"{near}\"?", $"{command} {near}");
         }
         catch (SlipwayClientException)
         {

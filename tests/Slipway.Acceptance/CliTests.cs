@@ -167,7 +167,7 @@ public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer
             "trash restore model:iris --dry-run",
             "trash restore model:iris --columns NAME,VERSIONS",
             $"run delete {first} --yes",
-            $"trash purge run:{first} --dry-run --columns NAME,PURGED,'KEPT BY'",
+            $"trash purge run:{first} --dry-run --columns NAME,PURGED",
             "trash purge experiment:churn",
             "trash purge",
             "trash restore iris",

@@ -151,7 +151,7 @@ public sealed class ArtifactTests(MlflowServer server) : IClassFixture<MlflowSer
                 request.Content = body is null ? null : new StringContent(body, MediaTypeHeaderValue.Parse("application/json"));
                 using var answer = await server.Client.SendAsync(request);
                 // The HTTP client itself folds dots that stand alone, so that such a request names the folder above.
-                var harmless = shape is "." or ".." && method is "PUT" or "GET" or "DELETE";
+                var harmless = shape is "." or ".." && url.EndsWith("/" + shape, StringComparison.Ordinal);
                 Assert.True(harmless || answer.StatusCode is HttpStatusCode.BadRequest or HttpStatusCode.NotFound, $"{method} {url} answered {(int)answer.StatusCode}");
                 Assert.True((int)answer.StatusCode < 500, $"{method} {url} answered {(int)answer.StatusCode}");
                 Assert.False(answer.Headers.Contains("X-Evil"));
