@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 
 namespace Slipway.Registry;
@@ -14,13 +15,17 @@ internal sealed class WebhookPost(Outbound outbound, Secrets secrets, RegistryOp
     /// <summary>What secrets of webhooks are sealed for.</summary>
     public const string Purpose = "webhook";
 
-    public static string Body(WebhookEvent happened, DateTimeOffset at, IReadOnlyDictionary<string, object?> data) => JsonSerializer.Serialize(new Dictionary<string, object?>(StringComparer.Ordinal)
-    {
-        ["entity"] = happened.Entity,
-        ["action"] = happened.Action,
-        ["timestamp"] = at.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'+00:00'", CultureInfo.InvariantCulture),
-        ["data"] = data,
-    });
+    private static readonly JsonSerializerOptions Json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    public static string Body(WebhookEvent happened, DateTimeOffset at, IReadOnlyDictionary<string, object?> data) => JsonSerializer.Serialize(
+        new Dictionary<string, object?>(StringComparer.Ordinal)
+        {
+            ["entity"] = happened.Entity,
+            ["action"] = happened.Action,
+            ["timestamp"] = at.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'+00:00'", CultureInfo.InvariantCulture),
+            ["data"] = data,
+        },
+        Json);
 
     public Task<OutboundAnswer> SendAsync(WebhookRow webhook, string id, string body, CancellationToken ct)
     {
