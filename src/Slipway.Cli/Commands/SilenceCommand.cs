@@ -33,7 +33,8 @@ internal static class SilenceCommand
                     {
                         var hidden = await s.Client.PostAsync<JsonElement>($"silences/preview", new { matchers = s.Value(matchers) }, s.Stop);
                         s.Out.List([.. Output.At(hidden, "items").EnumerateArray()], more: false, AlertCommand.Columns);
-                        s.Note($"it would hide {Output.At(hidden, "items").GetArrayLength()} firing alerts now; nothing was changed");
+                        var count = Output.At(hidden, "items").GetArrayLength();
+                    s.Note($"it would hide {count} firing {(count == 1 ? "alert" : "alerts")} now; nothing was changed");
                         return ExitCodes.Done;
                     }
 

@@ -117,7 +117,7 @@ public sealed record AlertRouting(AlertRoute Root, IReadOnlyList<Inhibition> Inh
         string receiver = f.Optional("receiver") ?? above.Receiver;
         if (receiver.Length > 0 && receivers is not null && !receivers.Contains(receiver))
         {
-            reader.Problem((f.Node("receiver") ?? node).Line, $"there is no receiver '{receiver}'; {Nearest.Hint(receiver, receivers) ?? (receivers.Count == 0 ? "make one with slipway receiver set" : "known: " + string.Join(", ", receivers))}");
+            reader.Problem((f.Node("receiver") ?? node).Line, $"there is no receiver '{receiver}', {Nearest.Hint(receiver, receivers) ?? (receivers.Count == 0 ? "make one with slipway receiver set" : "known: " + string.Join(", ", receivers))}");
         }
 
         var route = new AlertRoute(

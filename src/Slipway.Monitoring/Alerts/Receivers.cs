@@ -167,7 +167,7 @@ public sealed class Receivers
     {
         if (!ReceiverKind.All.Contains(request.Kind, StringComparer.Ordinal))
         {
-            throw SlipwayException.Invalid("the receiver cannot be set", $"there is no kind '{request.Kind}'; {Nearest.Hint(request.Kind, ReceiverKind.All) ?? "known: " + string.Join(", ", ReceiverKind.All)}", "slipway receiver set NAME ADDRESS --kind webhook");
+            throw SlipwayException.Invalid("the receiver cannot be set", $"there is no kind '{request.Kind}', {Nearest.Hint(request.Kind, ReceiverKind.All) ?? "known: " + string.Join(", ", ReceiverKind.All)}", "slipway receiver set NAME ADDRESS --kind webhook");
         }
 
         string url = request.Url ?? (request.Kind == ReceiverKind.PagerDuty ? PagerDutyUrl : throw SlipwayException.Invalid("the receiver cannot be set", "it has no address", "slipway receiver set NAME ADDRESS"));

@@ -234,7 +234,7 @@ internal sealed record RuleFile(IReadOnlyList<RuleDefinition> Rules, IReadOnlyLi
             (string rule, IReadOnlyDictionary<string, string> labels) = Selector(alert);
             if (rules.TrueForAll(r => r.Name != rule))
             {
-                reader.Problem(line, $"there is no rule '{rule}'; {Nearest.Hint(rule, rules.ConvertAll(r => r.Name)) ?? "known: " + string.Join(", ", rules.Select(r => r.Name))}");
+                reader.Problem(line, $"there is no rule '{rule}', {Nearest.Hint(rule, rules.ConvertAll(r => r.Name)) ?? "known: " + string.Join(", ", rules.Select(r => r.Name))}");
             }
             else if (states.Length == 0 || states.Any(c => c is not ('.' or 'P' or 'F' or 'N')))
             {

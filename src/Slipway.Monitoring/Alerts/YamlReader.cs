@@ -35,7 +35,7 @@ internal sealed class YamlReader(string? file)
 
         foreach (YamlField field in map.Fields.Where(f => !known.Contains(f.Name, StringComparer.Ordinal)))
         {
-            Problem(field.Line, $"unknown field '{field.Name}'; {Nearest.Hint(field.Name, known) ?? "known: " + string.Join(", ", known)}");
+            Problem(field.Line, $"unknown field '{field.Name}', {Nearest.Hint(field.Name, known) ?? "known: " + string.Join(", ", known)}");
         }
 
         return new Fields(this, map, what);

@@ -207,7 +207,7 @@ public sealed class AlertingTests
         Assert.Equal(["pager", "team"], (await routes.TestAsync(new Dictionary<string, string> { ["alertname"] = "x" }, Ct)).Select(r => r.Receiver));
         const string head = "apiVersion: slipway.dev/routing/v1\nkind: AlertRouting\n";
         var bad = await Assert.ThrowsAsync<SlipwayException>(() => routes.ApplyAsync(TestWorld.Ada, head + "route:\n  receiver: taem\n  groupInterval: 1ms\n  routes:\n    - {matchers: ['a~b'], muteTimeIntervals: [night]}\n", Ct));
-        Assert.Contains("line 4: there is no receiver 'taem'; did you mean 'team'?", bad.Why, StringComparison.Ordinal);
+        Assert.Contains("line 4: there is no receiver 'taem', did you mean 'team'?", bad.Why, StringComparison.Ordinal);
         Assert.Contains("line 7: 'matchers'", bad.Why, StringComparison.Ordinal);
         Assert.Contains("there is no time interval 'night'", bad.Why, StringComparison.Ordinal);
         string document = head + "route:\n  receiver: team\n  routes:\n    - {name: severe, receiver: pager, matchers: ['severity=severe'], continue: true}\n    - {name: rest, matchers: ['severity=~\"severe|major\"']}\n";
@@ -216,6 +216,37 @@ public sealed class AlertingTests
         Assert.Equal(["/severe", "/rest"], (await routes.TestAsync(new Dictionary<string, string> { ["severity"] = "severe" }, Ct)).Select(r => r.Path));
         Assert.Equal(["/"], (await routes.TestAsync(new Dictionary<string, string> { ["severity"] = "warn" }, Ct)).Select(r => r.Path));
         Assert.Equal(ErrorCode.PreconditionFailed, (await Assert.ThrowsAsync<SlipwayException>(() => alerts.World.Get<Receivers>().RemoveAsync(TestWorld.Ada, "pager", Ct))).Code);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Accepted_window_ends_its_alert_and_a_window_becomes_the_next_reference(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var baselines = world.Get<Baselines>();
+        Monitor monitor = await world.Get<Monitors>().WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Traffic.Day(world, 0, 300, shift: 2);
+        Traffic.Tick(world, 1);
+        await world.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);
+        Alert alert = Assert.Single(await world.Get<Alerts>().ListAsync("firing", Ct));
+        Assert.Equal(ErrorCode.NotFound, (await Assert.ThrowsAsync<SlipwayException>(() => baselines.AcceptAsync(TestWorld.Ada, monitor.Id, Traffic.Monday.AddDays(3), null, "why", Ct))).Code);
+        Assert.Equal(ErrorCode.InvalidArgument, (await Assert.ThrowsAsync<SlipwayException>(() => baselines.AcceptAsync(TestWorld.Ada, monitor.Id, Traffic.Monday, null, " ", Ct))).Code);
+        await baselines.AcceptAsync(TestWorld.Ada, monitor.Id, Traffic.Monday, "delay", "known", Ct);
+        Assert.Equal((null, "firing"), ((await world.Get<Alerts>().GetAsync(alert.Id, Ct)).Members.FirstOrDefault(m => m.Column == "delay")?.Column, (await world.Get<Alerts>().GetAsync(alert.Id, Ct)).State));
+        await baselines.AcceptAsync(TestWorld.Grace, monitor.Id, Traffic.Monday, null, "holiday", Ct);
+        Assert.Equal("resolved", (await world.Get<Alerts>().GetAsync(alert.Id, Ct)).State);
+        Assert.Equal(["grace", "ada"], (await baselines.ListAsync(monitor.Id, Ct)).Select(a => a.By));
+
+        Assert.Equal(ErrorCode.PreconditionFailed, (await Assert.ThrowsAsync<SlipwayException>(() => baselines.RebaseAsync(TestWorld.Ada, monitor.Id, Traffic.Monday.AddDays(9), Ct))).Code);
+        Monitor next = await baselines.RebaseAsync(TestWorld.Ada, monitor.Id, Traffic.Monday, Ct);
+        Assert.Equal((300, "flights/1"), (next.ReferenceRows, next.ModelVersion));
+        Assert.NotNull((await world.Get<Monitors>().GetAsync(monitor.Id, Ct)).StoppedAt);
+        // What was drift is the rule now.
+        Traffic.Day(world, 1, 300, shift: 2);
+        Traffic.Tick(world, 2);
+        await world.Get<Monitors>().EvaluateAsync(next.Id, Ct);
+        Assert.Empty(await world.Get<Alerts>().ListAsync("firing", Ct));
+        await world.SealAsync();
+        Assert.Equal(["monitor.rebased", "monitor.accepted", "monitor.accepted"], (await world.Journal.ListAsync(new JournalFilter { Kind = "monitor." }, Ct)).Items.Select(e => e.Kind).Where(k => k is "monitor.rebased" or "monitor.accepted"));
     }
 
     private static string Repository(string path, [CallerFilePath] string here = "") => Path.Combine(Path.GetDirectoryName(here)!, "../../..", path);

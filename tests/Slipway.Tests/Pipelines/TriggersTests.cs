@@ -67,6 +67,30 @@ public sealed class TriggersTests
     }
 
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Alert_that_came_during_a_cool_down_starts_a_run_when_the_cool_down_ends_and_it_still_fires(Engine engine)
+    {
+        await using var world = await CreateAsync(engine, Retrain);
+        var triggers = world.Get<Triggers>();
+        await triggers.ApplyAsync(TestWorld.Ada, Trigger, None);
+        var end = Monday.AddDays(35);
+        await AlertAsync(world, "departures/1", end);
+        await world.PumpAsync(rounds: 2);
+        var first = Assert.Single(await world.Get<PipelineRuns>().ListAsync("retrain", 10, None));
+        await EndAsync(world, first.Id);
+        world.Clock.Advance(TimeSpan.FromHours(1));
+        var waiting = await AlertAsync(world, "departures/1", end.AddDays(7));
+        await world.PumpAsync(rounds: 2);
+        Assert.Equal(("cool-down", waiting), ((await triggers.DecisionsAsync("on-alert", None))[0].Code, (await triggers.DecisionsAsync("on-alert", None))[0].Alert));
+
+        world.Clock.Advance(TimeSpan.FromHours(24));
+        await world.PumpAsync(rounds: 2);
+        var runs = await world.Get<PipelineRuns>().ListAsync("retrain", 10, None);
+        Assert.Equal([new Subject("alert", waiting)], runs[0].Causes);
+        Assert.Equal(2, runs.Count);
+        await EndAsync(world, runs[0].Id);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Damaged_data_and_foreign_alerts_start_nothing_and_say_so(Engine engine)
     {
         await using var world = await CreateAsync(engine, Retrain);
