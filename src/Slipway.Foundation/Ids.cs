@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Security.Cryptography;
 
 namespace Slipway.Foundation;
@@ -8,9 +9,17 @@ public static class Ids
     private const string Crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
     /// <summary>A new time-ordered identifier: 32 lower-case hexadecimal digits (UUID version 7), also a valid MLflow run id.</summary>
+    public static string New()
+    {
+        Span<byte> bytes = stackalloc byte[16];
+        Random(bytes[6..]);
 #pragma warning disable RS0030 // this is the place that the ban points to
-    public static string New() => Guid.CreateVersion7().ToString("N");
+        BinaryPrimitives.WriteInt64BigEndian(bytes, (DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() << 16) | BinaryPrimitives.ReadUInt16BigEndian(bytes[6..]));
 #pragma warning restore RS0030
+        bytes[6] = (byte)(0x70 | (bytes[6] & 0x0F));
+        bytes[8] = (byte)(0x80 | (bytes[8] & 0x3F));
+        return new Guid(bytes, bigEndian: true).ToString("N");
+    }
 
     /// <summary>A ULID: 26 Crockford base-32 characters, 48 bits of milliseconds and 80 random bits.</summary>
     public static string Ulid(DateTimeOffset at)
@@ -42,4 +51,24 @@ public static class Ids
 
         return new string(text);
     }
+
+    // The operating system is asked for kilobytes and not for ten bytes at a time: each question is a system call.
+    private static void Random(Span<byte> target)
+    {
+        var pool = randomness ??= new byte[4096];
+        if (unused < target.Length)
+        {
+            RandomNumberGenerator.Fill(pool);
+            unused = pool.Length;
+        }
+
+        unused -= target.Length;
+        pool.AsSpan(unused, target.Length).CopyTo(target);
+    }
+
+    [ThreadStatic]
+    private static byte[]? randomness;
+
+    [ThreadStatic]
+    private static int unused;
 }

@@ -131,6 +131,8 @@ public sealed class SlipwayServer : IAsyncDisposable
         // A refused call is the caller's business and is answered; only what nobody foresaw is logged.
         builder.Logging.AddFilter("Grpc", options.Verbose ? LogLevel.Information : LogLevel.Warning);
         builder.Logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Warning);
+        // Where this category may write, the host makes an activity and a log scope for every request, which nothing here reads.
+        builder.Logging.AddFilter("Microsoft.AspNetCore.Hosting.Diagnostics", options.Verbose ? LogLevel.Information : LogLevel.None);
         builder.Services.AddSingleton(options);
         if (options.Postgres is not null)
         {
@@ -142,6 +144,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         builder.Services.AddSingleton(new RegistryOptions { WebhooksToLoopback = options.WebhooksToLoopback });
         Modules.AddAll(builder.Services, options.DataDirectory, options.PublicUrl);
         builder.Services.AddSingleton<Auth>();
+        builder.Services.AddSingleton<Admission>();
         builder.Services.AddSingleton<SignedUrls>();
         builder.Services.AddSingleton<Readiness>();
         builder.Services.AddOipGrpc();
@@ -154,6 +157,10 @@ public sealed class SlipwayServer : IAsyncDisposable
     private static void Map(WebApplication app)
     {
         var auth = app.Services.GetRequiredService<Auth>();
+        // Inference goes straight from the socket to the model, before everything that pages and the other interfaces need.
+        var admission = app.Services.GetRequiredService<Admission>();
+        app.UseOip(admission.RefuseAsync);
+        app.UseGrpcLane(admission.RefuseAsync);
         app.Use(next => context => Errors.CatchAsync(context, next));
         app.Use(next => context =>
         {
@@ -163,9 +170,6 @@ public sealed class SlipwayServer : IAsyncDisposable
             headers["Referrer-Policy"] = "same-origin";
             return next(context);
         });
-        // Inference goes straight from the socket to the model, before routing.
-        app.UseOip(context => auth.RefuseAsync(context, Permissions.Predict));
-        app.UseGrpcLane(context => auth.RefuseAsync(context, Permissions.Predict));
         app.UseRouting();
         app.Use(next => context => auth.InvokeAsync(context, next));
         app.UseAntiforgery();

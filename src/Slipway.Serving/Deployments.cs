@@ -30,7 +30,7 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
 
             var now = clock.NowMicros();
             var last = await tx.ScalarAsync<long>("SELECT COALESCE(MAX(revision), 0) FROM serving_route_revisions WHERE endpoint = @Name", new { request.Name });
-            var spec = RouteSpec.First(request.Name, last + 1, modelVersion, request.LogPredictions);
+            var spec = RouteSpec.First(request.Name, last + 1, modelVersion, request.LogPredictions, request.Settings);
             await tx.ExecuteAsync(
                 "INSERT INTO serving_endpoints (name, policy, revision, created_by, created_at, updated_at) VALUES (@Name, @Policy, @Revision, @by, @now, @now)",
                 new { request.Name, request.Policy, spec.Revision, by = actor.ToString(), now });
@@ -54,6 +54,17 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
             }
 
             var next = spec.Settled(modelVersion);
+            await SaveAsync(tx, actor, next, cause);
+            return next;
+        },
+        ct);
+
+    /// <summary>Changes how the endpoint serves; its variants and their shares stay, also during a rollout.</summary>
+    public Task<RouteSpec> ConfigureAsync(Actor actor, string endpoint, EndpointSettings settings, string cause, CancellationToken ct) => database.WriteAsync(
+        async tx =>
+        {
+            var spec = await FindAsync(tx, endpoint) ?? throw Missing(endpoint);
+            var next = spec with { Revision = spec.Revision + 1, Settings = settings };
             await SaveAsync(tx, actor, next, cause);
             return next;
         },

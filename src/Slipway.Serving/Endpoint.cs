@@ -37,6 +37,9 @@ public sealed record CreateEndpoint
 
     /// <summary>Whether predictions are logged.</summary>
     public bool LogPredictions { get; init; } = true;
+
+    /// <summary>How it serves; null: <see cref="EndpointSettings.Default"/>.</summary>
+    public EndpointSettings? Settings { get; init; }
 }
 
 /// <summary>A version behind an endpoint, as the protocol's repository index lists it.</summary>

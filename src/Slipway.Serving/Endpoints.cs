@@ -36,7 +36,8 @@ public sealed class Endpoints
                 "use 1 to 100 letters, digits, dots, dashes and underscores that do not begin with a dot, and not the word stats");
         }
 
-        var version = await DeployableAsync(request.ModelVersion, request.Policy, ct);
+        request.Settings?.Demand("cannot create the endpoint");
+        var version = await DeployableAsync(request.ModelVersion, request.Policy, request.Settings?.Runtime, ct);
         await _routes.PublishAsync(await _deployments.CreateAsync(actor, request, version, ct), ct);
         return await GetAsync(request.Name, ct);
     }
@@ -48,8 +49,31 @@ public sealed class Endpoints
     public async Task<Endpoint> DeployAsync(Actor actor, string endpoint, string modelVersion, string cause, CancellationToken ct)
     {
         var present = await GetAsync(endpoint, ct);
-        var version = await DeployableAsync(modelVersion, present.Policy, ct);
+        var version = await DeployableAsync(modelVersion, present.Policy, present.Route.Settings?.Runtime, ct);
         await _routes.PublishAsync(await _deployments.DeployAsync(actor, endpoint, version, cause, ct), ct);
+        return await GetAsync(endpoint, ct);
+    }
+
+    /// <summary>
+    /// Changes how an endpoint serves, as a revision of its route. Its models are loaded under the new settings first; InvalidArgument if one
+    /// cannot be, or if batching is demanded of a model whose rows cannot share a run.
+    /// </summary>
+    public async Task<Endpoint> ConfigureAsync(Actor actor, string endpoint, EndpointSettings settings, string cause, CancellationToken ct)
+    {
+        settings.Demand($"cannot configure endpoint '{endpoint}'");
+        foreach (var variant in (await GetAsync(endpoint, ct)).Route.Variants)
+        {
+            var model = await _loaded.PinAsync(variant.ModelVersion, settings.Runtime, ct);
+            var cannot = model.Traits.CannotBatch;
+            _loaded.Unpin(model);
+            if (settings.Batching is { MaxRows: > 1 } && cannot is not null)
+            {
+                throw new SlipwayException(
+                    ErrorCode.InvalidArgument, $"cannot batch on endpoint '{endpoint}'", $"requests to {variant.ModelVersion} cannot share a run: {cannot}", "leave batching out, or set its maxRows to 1");
+            }
+        }
+
+        await _routes.PublishAsync(await _deployments.ConfigureAsync(actor, endpoint, settings, cause, ct), ct);
         return await GetAsync(endpoint, ct);
     }
 
@@ -124,7 +148,7 @@ public sealed class Endpoints
         }
 
         var index = version is null ? 0 : table.IndexOf(version);
-        return index < 0 ? null : new(name, true, null, [.. table.Variants.Select(variant => variant.Version)], table.Variants[index].Runtime.Signature);
+        return index < 0 ? null : new(name, true, null, [.. table.Variants.Select(variant => variant.Version)], table.Variants[index].Model.Signature);
     }
 
     /// <summary>What the versions of this node did, by endpoint and with stable first; of one endpoint or version only where those are given.</summary>
@@ -143,7 +167,7 @@ public sealed class Endpoints
     public IReadOnlyList<string> Names => [.. _routes.All.Select(route => route.Endpoint).Order(StringComparer.Ordinal)];
 
     // A version is loaded once before it is deployed, so that a file that is no model is refused and not published.
-    private async Task<string> DeployableAsync(string reference, string? policy, CancellationToken ct)
+    private async Task<string> DeployableAsync(string reference, string? policy, RuntimeSettings? runtime, CancellationToken ct)
     {
         var version = await _models.ResolveAsync(reference, ct);
         if (policy is not null)
@@ -152,8 +176,7 @@ public sealed class Endpoints
         }
 
         var name = $"{version.Name}/{version.Version}";
-        await _loaded.PinAsync(name, ct);
-        _loaded.Unpin(name);
+        _loaded.Unpin(await _loaded.PinAsync(name, runtime, ct));
         return name;
     }
 

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.DependencyInjection;
 using Slipway.Foundation;
 using Slipway.Governance;
+using Slipway.Serving.Batching;
 using Slipway.Serving.Routing;
 using Slipway.Serving.Runtimes;
 
@@ -18,6 +19,7 @@ public static class ServingModule
         services.AddSingleton(new SubjectHold("SELECT 'rollout ' || id AS holder, candidate AS text FROM serving_rollouts WHERE active = 1", Serves: true));
         services.AddSingleton(options ?? new ServingOptions());
         services.AddSingleton<LoadedModels>();
+        services.AddSingleton<Scheduler>();
         services.AddSingleton<Routes>();
         services.AddSingleton<Inference>();
         services.AddSingleton<Deployments>();

@@ -9,8 +9,17 @@ public sealed record ServingOptions
     /// <summary>Calls measured faster than this many microseconds when the model was loaded run at once on the request's thread.</summary>
     public double InlineMicros { get; init; } = 50;
 
-    /// <summary>Slower calls that may wait for a free core; beyond it requests are refused at once.</summary>
-    public int MaxWaiting { get; init; } = 1024;
+    /// <summary>Bytes of all requests that may wait for a free core; beyond it requests are refused at once.</summary>
+    public long MaxWaitingBytes { get; init; } = 256 << 20;
+
+    /// <summary>Memory that loaded models may take, estimated by their files; 0: three quarters of the machine's.</summary>
+    public long ModelBytes { get; init; }
+
+    /// <summary>Commands that endpoints may name to run their models, as program and arguments; <c>{folder}</c> and <c>{socket}</c> are filled in.</summary>
+    public IReadOnlyDictionary<string, IReadOnlyList<string>> Commands { get; init; } = new Dictionary<string, IReadOnlyList<string>>(StringComparer.Ordinal);
+
+    /// <summary>Slipway's own worker for ONNX models in a child process; <c>{model}</c> and <c>{socket}</c> are filled in.</summary>
+    public IReadOnlyList<string> Worker { get; init; } = OwnWorker();
 
     /// <summary>Rows of one request that are logged as predictions of their own.</summary>
     public int MaxLoggedRows { get; init; } = 10_000;
@@ -34,9 +43,14 @@ public sealed record ServingOptions
             yield return $"serving.inlineMicros must be a number of microseconds, it is {InlineMicros}";
         }
 
-        if (MaxWaiting is < 1 or > 1_000_000)
+        if (MaxWaitingBytes < 1 << 20 || ModelBytes < 0)
         {
-            yield return $"serving.maxWaiting must lie between 1 and 1000000, it is {MaxWaiting}";
+            yield return $"serving.maxWaitingBytes must be at least 1 MiB and modelBytes not negative, they are {MaxWaitingBytes} and {ModelBytes}";
+        }
+
+        foreach (var (name, command) in Commands.Where(pair => pair.Key.Length == 0 || pair.Value.Count == 0))
+        {
+            yield return $"serving.commands needs a name and a program for each command, '{name}' has {command.Count} parts";
         }
 
         if (MaxLoggedRows < 1 || MaxLoggedFeatures < 1)
@@ -48,5 +62,13 @@ public sealed record ServingOptions
         {
             yield return $"serving.routePoll must be at least 50 ms, it is {RoutePoll}";
         }
+    }
+
+    // The executable itself, or the runtime and the assembly where it was started by them.
+    private static IReadOnlyList<string> OwnWorker()
+    {
+        var program = Environment.ProcessPath ?? "slipway";
+        string[] own = Path.GetFileNameWithoutExtension(program) == "dotnet" ? [program, Environment.GetCommandLineArgs()[0]] : [program];
+        return [.. own, "runtime-worker", "--socket", "{socket}", "--model", "{model}"];
     }
 }

@@ -38,6 +38,7 @@ public sealed record BatchCounts(int Rows, Counted ComputeInput, Counted Compute
 /// <param name="ComputeOutput">Handing out the outputs.</param>
 /// <param name="Failures">The failed requests by reason.</param>
 /// <param name="Pending">Requests that wait now.</param>
+/// <param name="LogDropped">Predictions that the log refused because its buffer had no room or they were too large.</param>
 /// <param name="Batches">Runs by batch size, smallest first; sizes above 128 count as 128.</param>
 public sealed record VersionStatistics(
     string Endpoint,
@@ -53,4 +54,5 @@ public sealed record VersionStatistics(
     Counted ComputeOutput,
     FailureCounts Failures,
     int Pending,
+    long LogDropped,
     IReadOnlyList<BatchCounts> Batches);

@@ -88,6 +88,9 @@ public sealed partial class Access
     public Task<IReadOnlyList<ApiKey>> ListKeysAsync(string? owner, CancellationToken ct) => database.ReadAsync<IReadOnlyList<ApiKey>>(async session =>
         [.. (await session.QueryAsync<KeyRow>($"SELECT {KeyColumns} FROM governance_keys k {(owner is null ? "" : "WHERE k.owner = @owner")} ORDER BY k.created_at DESC, k.id", new { owner })).Select(r => r.ToKey())], ct);
 
+    /// <summary>Grows with every change of a user or a key, here or on another node: what was decided before may not hold any more.</summary>
+    public long Generation => Volatile.Read(ref generation);
+
     /// <summary>Forgets what is remembered about users and keys, on the news that one changed, here or on another node.</summary>
     internal void Forget()
     {

@@ -10,6 +10,8 @@ internal static class ServingApi
 {
     private sealed record Deploy(string ModelVersion, string Cause);
 
+    private sealed record Configure(EndpointSettings Settings, string Cause);
+
     private sealed record Because(string? Reason = null);
 
     private sealed record Promote(bool Full = false);
@@ -35,6 +37,16 @@ internal static class ServingApi
         {
             var body = await c.BodyAsync<Deploy>();
             return await c.Of<Endpoints>().DeployAsync(c.Actor, c["endpoint"], body.ModelVersion, body.Cause, c.Stop);
+        });
+        api.Put("/endpoints/{endpoint}/settings", Permissions.EndpointCreate, async c =>
+        {
+            var body = await c.BodyAsync<Configure>();
+            return await c.Of<Endpoints>().ConfigureAsync(c.Actor, c["endpoint"], body.Settings, body.Cause, c.Stop);
+        });
+        api.Get("/endpoints/{endpoint}/statistics", Permissions.EndpointRead, async c =>
+        {
+            await c.Of<Endpoints>().GetAsync(c["endpoint"], c.Stop);
+            return new { items = c.Of<Endpoints>().Statistics(c["endpoint"], null) };
         });
         api.Get("/endpoints/{endpoint}/shares", Permissions.EndpointRead, async c => await SharesAsync(c));
         api.Get("/endpoints/{endpoint}/routes", Permissions.EndpointRead, async c =>

@@ -68,7 +68,8 @@ internal static partial class OipEndpoints
         ErrorCode.TooLarge => 413,
         ErrorCode.Cancelled => 499,
         ErrorCode.NotImplemented => 501,
-        ErrorCode.ResourceExhausted or ErrorCode.Unavailable => 503,
+        ErrorCode.ResourceExhausted => 429,
+        ErrorCode.Unavailable => 503,
         ErrorCode.DeadlineExceeded => 504,
         _ => 500,
     };
@@ -76,7 +77,7 @@ internal static partial class OipEndpoints
     /// <summary>Answers <c>{"error": message}</c>; clients compare the content type exactly, so it names no charset.</summary>
     public static Task ErrorAsync(HttpContext context, int status, string message)
     {
-        if (status == 503)
+        if (status is 429 or 503)
         {
             context.Response.Headers.RetryAfter = "1";
         }

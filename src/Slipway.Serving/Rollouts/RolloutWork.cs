@@ -8,7 +8,7 @@ using Slipway.Serving.Runtimes;
 namespace Slipway.Serving;
 
 /// <summary>Looks at everything a rollout's next decision depends on.</summary>
-internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Labels labels, TimeProvider clock)
+internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Routes routes, Labels labels, TimeProvider clock)
 {
     // One look reads at most this many labelled predictions of each variant, the newest.
     private const int MaxLabelled = 50_000;
@@ -21,7 +21,7 @@ internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gate
         {
             var gate = await transitions.MustQueueAsync(rollout, ct) ? GateState.Waiting : await GateAsync(rollout, ct);
             var ready = gate is GateState.Granted or GateState.NotAsked && spec.AutoStart;
-            return new(now, gate, ready ? await WarmAsync(rollout.Candidate, ct) : null, null, null);
+            return new(now, gate, ready ? await WarmAsync(rollout.Endpoint, rollout.Candidate, ct) : null, null, null);
         }
 
         if (status.ExposedSince == 0 || status.Ended || status.State == RolloutState.Aborting)
@@ -112,12 +112,12 @@ internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gate
         return AnalysisStep(spec, status) is { } step ? Analysis.Judge(step.Analysis ?? spec.Guardrails, new(nobody, nobody), status.Memory) : null;
     }
 
-    private async Task<string?> WarmAsync(string candidate, CancellationToken ct)
+    private async Task<string?> WarmAsync(string endpoint, string candidate, CancellationToken ct)
     {
         try
         {
-            await loaded.PinAsync(candidate, ct);
-            loaded.Unpin(candidate);
+            var runtime = routes.Find(endpoint)?.Table?.Spec.Settings?.Runtime;
+            loaded.Unpin(await loaded.PinAsync(candidate, runtime, ct));
             return null;
         }
         catch (SlipwayException failure) when (failure.Code is ErrorCode.InvalidArgument or ErrorCode.NotFound or ErrorCode.DataLoss)

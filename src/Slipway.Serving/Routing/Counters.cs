@@ -12,6 +12,7 @@ internal sealed class Counters(string endpoint, string modelVersion)
     private readonly Cell[] _cells = [.. Enumerable.Range(0, Math.Clamp(Environment.ProcessorCount, 1, 16)).Select(_ => new Cell())];
     private readonly BatchCell?[] _batches = new BatchCell?[LargestBatch + 1];
     private int _pending;
+    private long _logDropped;
 
     public string Endpoint { get; } = endpoint;
 
@@ -19,6 +20,9 @@ internal sealed class Counters(string endpoint, string modelVersion)
 
     /// <summary>Requests that wait now.</summary>
     public ref int Pending => ref _pending;
+
+    /// <summary>Counts a prediction that the log refused.</summary>
+    public void LogDropped() => Interlocked.Increment(ref _logDropped);
 
     /// <summary>Counts an answered request.</summary>
     public void Answered(long nowMillis, long totalNanos, long queueNanos, in RunTimes times, long rows)
@@ -88,7 +92,7 @@ internal sealed class Counters(string endpoint, string modelVersion)
             new(failures.Rejected + failures.Canceled + failures.Backend + failures.Other, Sum(cell => Volatile.Read(ref cell.FailNanos))),
             new(success, Sum(cell => Volatile.Read(ref cell.QueueNanos))), new(success, Sum(cell => Volatile.Read(ref cell.InputNanos))),
             new(success, Sum(cell => Volatile.Read(ref cell.InferNanos))), new(success, Sum(cell => Volatile.Read(ref cell.OutputNanos))),
-            failures, Volatile.Read(ref _pending), batches);
+            failures, Volatile.Read(ref _pending), Interlocked.Read(ref _logDropped), batches);
     }
 
     private Cell Mine() => _cells[(uint)Thread.GetCurrentProcessorId() % (uint)_cells.Length];

@@ -25,8 +25,10 @@ public sealed record FuseRule(int ConsecutiveErrors = 5, int BurstRequests = 50,
 /// <param name="LogPredictions">Whether predictions are logged.</param>
 /// <param name="Rollout">The rollout that steers the route, or null.</param>
 /// <param name="Fuse">The local fuse.</param>
+/// <param name="Settings">How the endpoint serves; null: <see cref="EndpointSettings.Default"/>.</param>
 public sealed record RouteSpec(
-    string Endpoint, long Revision, string Salt, string Slots, IReadOnlyList<RouteVariant> Variants, bool LogPredictions, string? Rollout, FuseRule Fuse)
+    string Endpoint, long Revision, string Salt, string Slots, IReadOnlyList<RouteVariant> Variants, bool LogPredictions, string? Rollout, FuseRule Fuse,
+    EndpointSettings? Settings = null)
 {
     /// <summary>The stable variant.</summary>
     [JsonIgnore]
@@ -37,8 +39,8 @@ public sealed record RouteSpec(
     public RouteVariant? Candidate => Variants.Count > 1 ? Variants[1] : null;
 
     /// <summary>The route of a new endpoint: one variant with every slot.</summary>
-    public static RouteSpec First(string endpoint, long revision, string modelVersion, bool logPredictions) =>
-        new(endpoint, revision, endpoint, SlotTable.Encode(SlotTable.Whole()), [new("stable", modelVersion, 100)], logPredictions, null, new FuseRule());
+    public static RouteSpec First(string endpoint, long revision, string modelVersion, bool logPredictions, EndpointSettings? settings = null) =>
+        new(endpoint, revision, endpoint, SlotTable.Encode(SlotTable.Whole()), [new("stable", modelVersion, 100)], logPredictions, null, new FuseRule(), settings);
 
     /// <summary>
     /// The next revision with <paramref name="percent"/> of the slots on <paramref name="candidate"/>. A rollout's first revision takes its id as

@@ -1,3 +1,4 @@
+using Slipway.Serving.Batching;
 using Slipway.Serving.Runtimes;
 
 namespace Slipway.Serving.Routing;
@@ -5,11 +6,16 @@ namespace Slipway.Serving.Routing;
 /// <summary>A variant ready to answer on this node.</summary>
 /// <param name="Name">The variant's name.</param>
 /// <param name="ModelVersion">As <c>name/version</c>.</param>
-/// <param name="Model">The registered model's name.</param>
+/// <param name="ModelName">The registered model's name.</param>
 /// <param name="Version">Its version as text.</param>
-/// <param name="Runtime">The loaded model.</param>
-/// <param name="Counters">What it did on this endpoint; outlives the table.</param>
-internal sealed record LiveVariant(string Name, string ModelVersion, string Model, string Version, OnnxRuntime Runtime, Counters Counters);
+/// <param name="Model">The loaded model.</param>
+/// <param name="Lane">How requests get to it.</param>
+/// <param name="Log">What of its predictions is kept.</param>
+internal sealed record LiveVariant(string Name, string ModelVersion, string ModelName, string Version, LoadedModel Model, Lane Lane, VariantLog Log)
+{
+    /// <summary>What it did on this endpoint; outlives the table.</summary>
+    public Counters Counters => Lane.Counters;
+}
 
 /// <summary>
 /// One revision of a route as this node serves it: immutable, read once per request. The slots usually equal the specification's; they differ

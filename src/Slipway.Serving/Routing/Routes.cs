@@ -3,6 +3,8 @@ using System.Collections.Frozen;
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
+using Slipway.Monitoring;
+using Slipway.Serving.Batching;
 using Slipway.Serving.Runtimes;
 
 namespace Slipway.Serving.Routing;
@@ -14,7 +16,7 @@ internal sealed record NodeRevert(string Endpoint, string Rollout, string Cause)
 /// The routes that this node serves. Requests read one immutable dictionary and one immutable table; publishing loads what is missing first
 /// and swaps afterwards, so no request waits for a change or fails because of one.
 /// </summary>
-internal sealed partial class Routes(LoadedModels models, ILogger<Routes> log) : IDisposable
+internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, Predictions predictions, ServingOptions options, ILogger<Routes> log) : IDisposable
 {
     private readonly SemaphoreSlim _publishing = new(1, 1);
     private readonly Channel<NodeRevert> _reverts = Channel.CreateBounded<NodeRevert>(new BoundedChannelOptions(256) { FullMode = BoundedChannelFullMode.DropOldest });
@@ -40,7 +42,7 @@ internal sealed partial class Routes(LoadedModels models, ILogger<Routes> log) :
     public async Task PublishAsync(RouteSpec spec, CancellationToken ct)
     {
         await _publishing.WaitAsync(ct);
-        var pinned = new List<string>();
+        var pinned = new List<LoadedModel>();
         try
         {
             var route = Find(spec.Endpoint) ?? Add(spec.Endpoint);
@@ -54,10 +56,9 @@ internal sealed partial class Routes(LoadedModels models, ILogger<Routes> log) :
             {
                 try
                 {
-                    var runtime = await models.PinAsync(variant.ModelVersion, ct);
-                    pinned.Add(variant.ModelVersion);
-                    var (name, number) = VersionName.Split(variant.ModelVersion);
-                    variants.Add(new(variant.Name, variant.ModelVersion, name, $"{number}", runtime, route.CountersOf(variant.ModelVersion)));
+                    var model = await models.PinAsync(variant.ModelVersion, spec.Settings?.Runtime, ct);
+                    pinned.Add(model);
+                    variants.Add(Live(route, spec, variant, model));
                 }
                 catch (Exception failure) when (failure is not OperationCanceledException)
                 {
@@ -143,7 +144,21 @@ internal sealed partial class Routes(LoadedModels models, ILogger<Routes> log) :
         return route;
     }
 
-    private void Release(IReadOnlyList<string> pins)
+    private LiveVariant Live(Route route, RouteSpec spec, RouteVariant variant, LoadedModel model)
+    {
+        var (name, number) = VersionName.Split(variant.ModelVersion);
+        var settings = spec.Settings ?? EndpointSettings.Default;
+        var rule = new LaneRule(
+            BatchRows(settings.Batching, model.Traits), TimeSpan.FromMicroseconds(settings.Batching?.BudgetMicros ?? 0), settings.QueueRows, TimeSpan.FromMilliseconds(settings.MaxWaitMillis));
+        var lane = new Lane(model, scheduler, route.CountersOf(variant.ModelVersion), rule, options.InlineMicros);
+        return new(variant.Name, variant.ModelVersion, name, $"{number}", model, lane, new(predictions, options, spec, variant, model.Signature, lane.Counters));
+    }
+
+    // Without a wish of the endpoint a model is batched where that was measured to pay, and calls are long enough to wait for each other.
+    private int BatchRows(BatchingSettings? wish, RuntimeTraits traits) =>
+        traits.CannotBatch is not null ? 1 : wish is not null ? wish.MaxRows : traits.CallMicros > options.InlineMicros && traits.BatchGain >= 1.2 ? 32 : 1;
+
+    private void Release(IReadOnlyList<LoadedModel> pins)
     {
         foreach (var pin in pins)
         {
@@ -165,7 +180,7 @@ internal sealed class Route(string endpoint, ChannelWriter<NodeRevert> reverts)
     private readonly ConcurrentDictionary<string, Counters> _counters = new(StringComparer.Ordinal);
     private readonly Lock _gate = new();
     private RouteTable? _table;
-    private IReadOnlyList<string> _pins = [];
+    private IReadOnlyList<LoadedModel> _pins = [];
     private string? _revertedRollout;
 
     /// <summary>The one instance of the name that outlives requests.</summary>
@@ -184,7 +199,7 @@ internal sealed class Route(string endpoint, ChannelWriter<NodeRevert> reverts)
     public Counters CountersOf(string modelVersion) => _counters.GetOrAdd(modelVersion, version => new Counters(Endpoint, version));
 
     /// <summary>Replaces the table and returns the pins of the old one.</summary>
-    public IReadOnlyList<string> Swap(RouteTable? table, IReadOnlyList<string> pins)
+    public IReadOnlyList<LoadedModel> Swap(RouteTable? table, IReadOnlyList<LoadedModel> pins)
     {
         lock (_gate)
         {

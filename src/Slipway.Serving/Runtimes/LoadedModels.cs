@@ -1,16 +1,18 @@
+using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 using Slipway.Registry;
 
 namespace Slipway.Serving.Runtimes;
 
 /// <summary>
-/// The models in this process: each version is loaded once, from a private copy whose content was verified against its hash while it was
-/// written. Versions that no route uses stay warm up to a bound, the least recently used leaving first.
+/// The models of this node: each version is loaded once for each runtime, from a private copy whose content was verified against its hash while
+/// it was written. Versions that no route uses stay warm up to a bound of number and memory, the least recently used leaving first; what routes
+/// use is never taken from them, so a version for which there is no memory is refused.
 /// </summary>
-internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout layout, ServingOptions options) : IDisposable
+internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout layout, ServingOptions options, TimeProvider clock, ILogger<LoadedModels> log) : IDisposable
 {
     private readonly Lock _gate = new();
-    private readonly Dictionary<string, Entry> _entries = new(StringComparer.Ordinal);
+    private readonly Dictionary<(string Version, RuntimeSettings? Runtime), Entry> _entries = [];
     private long _tick;
 
     /// <summary>Versions in memory.</summary>
@@ -25,16 +27,30 @@ internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout l
         }
     }
 
+    /// <summary>Memory of the loaded versions, estimated by their files (for child processes their bound).</summary>
+    public long Bytes
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _entries.Values.Sum(entry => entry.Bytes);
+            }
+        }
+    }
+
     /// <summary>Loads a version if needed and keeps it until <see cref="Unpin"/>. Throws <see cref="SlipwayException"/> if it cannot be served.</summary>
-    public async Task<OnnxRuntime> PinAsync(string modelVersion, CancellationToken ct)
+    public async Task<LoadedModel> PinAsync(string modelVersion, RuntimeSettings? runtime, CancellationToken ct)
     {
         Entry entry;
         lock (_gate)
         {
-            if (!_entries.TryGetValue(modelVersion, out entry!))
+            if (!_entries.TryGetValue((modelVersion, runtime), out entry!))
             {
-                entry = new Entry(new Lazy<Task<OnnxRuntime>>(() => Task.Run(() => LoadAsync(modelVersion), CancellationToken.None)));
-                _entries.Add(modelVersion, entry);
+                entry = new Entry();
+                var mine = entry;
+                entry.Model = new(() => Task.Run(() => LoadAsync(modelVersion, runtime, mine), CancellationToken.None));
+                _entries.Add((modelVersion, runtime), entry);
             }
 
             entry.Pins++;
@@ -43,7 +59,7 @@ internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout l
 
         try
         {
-            return await entry.Runtime.Value.WaitAsync(ct);
+            return await entry.Model.Value.WaitAsync(ct);
         }
         catch
         {
@@ -51,9 +67,9 @@ internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout l
             {
                 entry.Pins--;
                 // A failed load is forgotten, so that the next attempt tries again.
-                if (entry.Runtime.Value.IsFaulted && _entries.TryGetValue(modelVersion, out var present) && present == entry)
+                if (entry.Model.Value.IsFaulted && _entries.TryGetValue((modelVersion, runtime), out var present) && present == entry)
                 {
-                    _entries.Remove(modelVersion);
+                    _entries.Remove((modelVersion, runtime));
                 }
             }
 
@@ -62,62 +78,128 @@ internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout l
     }
 
     /// <summary>Ends one pin. The model leaves memory when it is idle, beyond the bound, and its last request has finished.</summary>
-    public void Unpin(string modelVersion)
+    public void Unpin(LoadedModel model)
     {
-        List<OnnxRuntime> leaving = [];
+        List<LoadedModel> leaving;
         lock (_gate)
         {
-            var entry = _entries[modelVersion];
+            var entry = _entries.Values.First(entry => entry.IsLoaded && entry.Loaded == model);
             entry.Pins--;
             entry.Used = ++_tick;
-            var idle = _entries.Where(pair => pair.Value.Pins == 0 && pair.Value.Runtime.Value.IsCompletedSuccessfully).OrderBy(pair => pair.Value.Used).ToList();
-            foreach (var (key, old) in idle.Take(Math.Max(0, idle.Count - options.IdleModels)))
-            {
-                _entries.Remove(key);
-                leaving.Add(old.Loaded);
-            }
+            leaving = Evict(0);
         }
 
-        leaving.ForEach(runtime => runtime.Dispose());
+        leaving.ForEach(left => left.Dispose());
     }
 
     /// <summary>Unloads everything that has been loaded.</summary>
     public void Dispose()
     {
+        List<LoadedModel> leaving;
         lock (_gate)
         {
-            foreach (var entry in _entries.Values.Where(entry => entry.Runtime is { IsValueCreated: true, Value.IsCompletedSuccessfully: true }))
+            leaving = [.. _entries.Values.Where(entry => entry.IsLoaded).Select(entry => entry.Loaded)];
+            _entries.Clear();
+        }
+
+        leaving.ForEach(left => left.Dispose());
+    }
+
+    private long Bound => options.ModelBytes > 0 ? options.ModelBytes : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4 * 3;
+
+    // Takes idle entries out until the rest and what is coming fit; under the lock.
+    private List<LoadedModel> Evict(long coming)
+    {
+        List<LoadedModel> leaving = [];
+        var idle = _entries.Where(pair => pair.Value is { Pins: 0, IsLoaded: true }).OrderBy(pair => pair.Value.Used).ToList();
+        foreach (var (key, entry) in idle)
+        {
+            if (idle.Count - leaving.Count <= options.IdleModels && _entries.Values.Sum(each => each.Bytes) + coming <= Bound)
             {
-                entry.Loaded.Dispose();
+                break;
             }
 
-            _entries.Clear();
+            _entries.Remove(key);
+            leaving.Add(entry.Loaded);
+        }
+
+        return leaving;
+    }
+
+    private void Reserve(Entry entry, long bytes, string modelVersion)
+    {
+        List<LoadedModel> leaving;
+        long used;
+        lock (_gate)
+        {
+            leaving = Evict(bytes);
+            used = _entries.Values.Sum(each => each.Bytes);
+            entry.Bytes = used + bytes <= Bound ? bytes : 0;
+        }
+
+        leaving.ForEach(left => left.Dispose());
+        if (used + bytes > Bound)
+        {
+            throw new SlipwayException(
+                ErrorCode.ResourceExhausted, $"cannot load {modelVersion}", $"it needs {bytes >> 20} MiB, the loaded models hold {used >> 20} of {Bound >> 20} MiB",
+                "delete endpoints that are not used, or raise serving.modelBytes");
         }
     }
 
-    private async Task<OnnxRuntime> LoadAsync(string modelVersion)
+    private async Task<LoadedModel> LoadAsync(string modelVersion, RuntimeSettings? runtime, Entry entry)
     {
         var (name, number) = VersionName.Split(modelVersion);
+        if (runtime is { Kind: RuntimeKind.Remote })
+        {
+            return new(await RemoteRuntime.ConnectAsync(runtime, name, clock, CancellationToken.None));
+        }
+
         var version = await models.GetVersionAsync(name, number, CancellationToken.None);
-        var main = MainFile(version);
+        var command = runtime is null ? null : Command(runtime);
+        var main = runtime?.Command is null ? MainFile(version) : null;
+        // External data lies beside the model, so its whole folder is copied, and nothing outside of it can be reached.
+        var root = main is null ? "" : Path.GetDirectoryName(main.Path) ?? "";
+        var files = version.Files.Where(file => root.Length == 0 || file.Path.StartsWith(root + "/", StringComparison.Ordinal)).ToList();
+        Reserve(entry, runtime is null ? files.Sum(file => file.Size) : (long)runtime.MemoryMiB << 20, modelVersion);
         var folder = Path.Combine(layout.Temporary, $"model-{Ids.New()}");
         Directory.CreateDirectory(folder);
+        var handedOver = false;
         try
         {
-            // External data lies beside the model, so its whole folder is copied, and nothing outside of it can be reached.
-            var root = Path.GetDirectoryName(main.Path) ?? "";
-            foreach (var file in version.Files.Where(file => root.Length == 0 || file.Path.StartsWith(root + "/", StringComparison.Ordinal)))
+            foreach (var file in files)
             {
                 await CopyAsync(file, Confined(folder, file.Path[(root.Length == 0 ? 0 : root.Length + 1)..]));
             }
 
-            return OnnxRuntime.Load(Path.Combine(folder, Path.GetFileName(main.Path)));
+            var path = main is null ? folder : Path.Combine(folder, Path.GetFileName(main.Path));
+            if (runtime is null)
+            {
+                return new(OnnxRuntime.Load(path));
+            }
+
+            handedOver = true;
+            return new(await ProcessRuntime.StartAsync(command!, runtime, path, folder, clock, log, CancellationToken.None));
         }
         finally
         {
-            // ONNX Runtime has read or mapped the files; the copy is not needed any more.
-            Directory.Delete(folder, recursive: true);
+            // ONNX Runtime has read or mapped the files; the copy is not needed any more. A child process keeps it for its next start.
+            if (!handedOver)
+            {
+                Directory.Delete(folder, recursive: true);
+            }
         }
+    }
+
+    private IReadOnlyList<string> Command(RuntimeSettings runtime)
+    {
+        if (runtime.Command is null)
+        {
+            return options.Worker;
+        }
+
+        return options.Commands.TryGetValue(runtime.Command, out var command) ? command : throw new SlipwayException(
+            ErrorCode.InvalidArgument, "cannot start the model's process", $"this server has no command '{runtime.Command}'",
+            options.Commands.Count == 0 ? "configure it under serving.commands" : $"it has {string.Join(", ", options.Commands.Keys.Order(StringComparer.Ordinal))}");
     }
 
     private async Task CopyAsync(ModelFile file, string target)
@@ -149,15 +231,19 @@ internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout l
             ErrorCode.InvalidArgument, "cannot serve the model", $"its file '{relative}' lies outside of the model's folder", "register the files with paths inside the model's folder");
     }
 
-    private sealed class Entry(Lazy<Task<OnnxRuntime>> runtime)
+    private sealed class Entry
     {
-        public Lazy<Task<OnnxRuntime>> Runtime { get; } = runtime;
+        public Lazy<Task<LoadedModel>> Model { get; set; } = null!;
 
         public int Pins { get; set; }
 
         public long Used { get; set; }
 
+        public long Bytes { get; set; }
+
+        public bool IsLoaded => Model is { IsValueCreated: true, Value.IsCompletedSuccessfully: true };
+
         // Only asked for after successful completion, so it never waits.
-        public OnnxRuntime Loaded => Runtime.Value.GetAwaiter().GetResult();
+        public LoadedModel Loaded => Model.Value.GetAwaiter().GetResult();
     }
 }

@@ -8,26 +8,11 @@ using Slipway.Serving.Tensors;
 
 namespace Slipway.Serving.Runtimes;
 
-/// <summary>Why a run gave no answer; <see cref="Code"/> is null on success.</summary>
-internal readonly record struct RunResult(ErrorCode? Code, string? Message)
-{
-    public bool Ok => Code is null;
-
-    /// <summary>Whether the request did not fit the model: no run was tried and the model is not to blame.</summary>
-    public bool Refused { get; init; }
-
-    /// <summary>Where the time went.</summary>
-    public RunTimes Times { get; init; }
-
-    /// <summary>Rows that ran: the common first dimension of the inputs, or 1.</summary>
-    public long Rows { get; init; }
-}
-
 /// <summary>
 /// One ONNX model in process: one session for all requests, one thread a call, no spinning. Small numeric batches run through bindings over
 /// pinned buffers that are kept per batch size; everything else (strings, large or dynamic shapes, class maps) lets ONNX Runtime allocate.
 /// </summary>
-internal sealed class OnnxRuntime : IDisposable
+internal sealed class OnnxRuntime : IModelRuntime
 {
     // Bindings are kept for batches up to this many rows and this many bytes, so that their memory stays bounded.
     private const int BoundRows = 128;
@@ -42,11 +27,9 @@ internal sealed class OnnxRuntime : IDisposable
     private readonly Port[] _outputs;
     private readonly string[] _inputNames;
     private readonly string[] _outputNames;
-    private readonly Dictionary<string, int> _inputIndex;
     private readonly ConcurrentQueue<OnnxBinding>?[] _bindings = new ConcurrentQueue<OnnxBinding>?[BoundRows + 1];
     private long[][]? _boundOutputs;
     private long _kept;
-    private int _users = 1;
 
     private OnnxRuntime(InferenceSession session)
     {
@@ -56,17 +39,12 @@ internal sealed class OnnxRuntime : IDisposable
         _outputs = [.. Signature.Outputs.Select(spec => new Port(spec, OnnxSignature.IsClassMap(session.OutputMetadata[spec.Name])))];
         _inputNames = [.. _inputs.Select(port => port.Name)];
         _outputNames = [.. _outputs.Select(port => port.Name)];
-        _inputIndex = _inputNames.Index().ToDictionary(pair => pair.Item, pair => pair.Index, StringComparer.Ordinal);
+        Traits = new(double.PositiveInfinity, 0, "it was not tried", 1, 0);
     }
 
-    /// <summary>Inputs, outputs and feature names as the model declares them.</summary>
     public ModelSignature Signature { get; }
 
-    /// <summary>
-    /// Median time of a one-row call when it was loaded, in microseconds: decides whether calls run on the request's thread at once. Infinite if the
-    /// model takes no zeros, for then nothing is known.
-    /// </summary>
-    public double CallMicros { get; private set; } = double.PositiveInfinity;
+    public RuntimeTraits Traits { get; private set; }
 
     /// <summary>Whether one-row requests run through prepared bindings.</summary>
     public bool IsBound => _boundOutputs is not null;
@@ -75,13 +53,14 @@ internal sealed class OnnxRuntime : IDisposable
     public static OnnxRuntime Load(string path)
     {
         var runtime = new OnnxRuntime(Open(path));
-        runtime.Warm();
+        runtime.Probe(OnnxFiles.Bytes(path));
         return runtime;
     }
 
     /// <summary>Opens a session with Slipway's options; InvalidArgument if the file is no model.</summary>
     internal static InferenceSession Open(string path)
     {
+        OnnxFiles.Demand(path);
         using var options = new SessionOptions
         {
             IntraOpNumThreads = 1,
@@ -103,85 +82,26 @@ internal sealed class OnnxRuntime : IDisposable
         }
     }
 
-    /// <summary>Takes part in the model's use; false if it is being unloaded, then the route must be read again.</summary>
-    public bool TryEnter()
-    {
-        var users = Volatile.Read(ref _users);
-        while (users > 0)
-        {
-            var seen = Interlocked.CompareExchange(ref _users, users + 1, users);
-            if (seen == users)
-            {
-                return true;
-            }
+    public ValueTask<RunResult> RunAsync(InferRequest request, CancellationToken ct) => new(Run(request));
 
-            users = seen;
+    public void Dispose()
+    {
+        foreach (var binding in _bindings.Where(queue => queue is not null).SelectMany(queue => queue!))
+        {
+            binding.Dispose();
         }
 
-        return false;
+        _session.Dispose();
     }
 
-    /// <summary>Ends a use; the last one out frees the session.</summary>
-    public void Exit()
+    private RunResult Run(InferRequest request)
     {
-        if (Interlocked.Decrement(ref _users) == 0)
-        {
-            foreach (var binding in _bindings.Where(queue => queue is not null).SelectMany(queue => queue!))
-            {
-                binding.Dispose();
-            }
-
-            _session.Dispose();
-        }
-    }
-
-    /// <summary>Gives up the owner's use.</summary>
-    public void Dispose() => Exit();
-
-    /// <summary>Checks the inputs against the signature, runs the model and fills <see cref="InferRequest.Outputs"/> with every output in model order; the inputs are put into model order too.</summary>
-    public RunResult Run(InferRequest request)
-    {
-        if (_inputs.Length <= 64)
-        {
-            Span<int> order = stackalloc int[64];
-            return Run(request, order[.._inputs.Length]);
-        }
-
-        return Run(request, new int[_inputs.Length]);
-    }
-
-    private RunResult Run(InferRequest request, Span<int> order)
-    {
-        var batch = 0L;
-        var bytes = 0L;
-        if (Match(request, order, ref batch, ref bytes) is { } mismatch)
-        {
-            return new(ErrorCode.InvalidArgument, mismatch) { Refused = true };
-        }
-
-        // The prediction log and the bindings want the model's order; callers usually send it.
-        for (var i = 0; i < order.Length; i++)
-        {
-            if (order[i] != i)
-            {
-                request.Inputs.Arrange(order);
-                break;
-            }
-        }
-
+        var (batch, bytes) = Extent(request);
         request.Outputs.Clear();
-        RunTimes times;
         try
         {
-            if (_boundOutputs is { } shapes && batch is > 0 and <= BoundRows && bytes <= BoundBytes)
-            {
-                times = RunBound(request, (int)batch, shapes);
-            }
-            else
-            {
-                times = RunFree(request);
-            }
-
+            var times = _boundOutputs is { } shapes && batch is > 0 and <= BoundRows && bytes <= BoundBytes
+                ? RunBound(request, (int)batch, shapes) : RunFree(request);
             return new() { Times = times, Rows = Math.Max(1, batch) };
         }
         catch (OnnxRuntimeException failure)
@@ -196,72 +116,21 @@ internal sealed class OnnxRuntime : IDisposable
         }
     }
 
-    private string? Match(InferRequest request, Span<int> order, ref long batch, ref long bytes)
+    // The common first dimension of the inputs that have an open one (1 without any, -1 if they differ, which is for the model to judge), and all bytes.
+    private (long Batch, long Bytes) Extent(InferRequest request)
     {
-        order.Fill(-1);
-        var inputs = request.Inputs;
-        for (var i = 0; i < inputs.Count; i++)
+        var (batch, bytes) = (0L, 0L);
+        for (var i = 0; i < _inputs.Length; i++)
         {
-            var tensor = inputs[i];
-            var port = Find(tensor.Name);
-            if (port < 0)
+            var tensor = request.Inputs[i];
+            bytes += tensor.Length;
+            if (_inputs[i].Batched)
             {
-                return $"the model has no input '{tensor.Name}'; it has {Quoted(_inputNames)}";
-            }
-
-            if (order[port] >= 0)
-            {
-                return $"input '{tensor.Name}' is given twice";
-            }
-
-            order[port] = i;
-            if (_inputs[port].Mismatch(tensor) is { } mismatch)
-            {
-                return mismatch;
-            }
-
-            if (_inputs[port].Batched)
-            {
-                // Different first dimensions are for the model to judge, outside of the prepared bindings.
                 batch = batch == 0 || batch == tensor.Rows ? tensor.Rows : -1;
             }
-
-            bytes += tensor.Length;
         }
 
-        batch = batch == 0 ? 1 : batch;
-        if (inputs.Count == _inputs.Length)
-        {
-            return null;
-        }
-
-        for (var port = 0; port < order.Length; port++)
-        {
-            if (order[port] < 0)
-            {
-                return $"input '{_inputs[port].Name}' ({_inputs[port].Text}) is missing";
-            }
-        }
-
-        return null;
-    }
-
-    private int Find(string name)
-    {
-        if (_inputNames.Length > 8)
-        {
-            return _inputIndex.GetValueOrDefault(name, -1);
-        }
-
-        for (var i = 0; i < _inputNames.Length; i++)
-        {
-            if (string.Equals(_inputNames[i], name, StringComparison.Ordinal))
-            {
-                return i;
-            }
-        }
-
-        return -1;
+        return (batch == 0 && !Array.Exists(_inputs, port => port.Batched) ? 1 : batch, bytes);
     }
 
     private RunTimes RunBound(InferRequest request, int batch, long[][] shapes)
@@ -349,14 +218,15 @@ internal sealed class OnnxRuntime : IDisposable
     private static long Nanos(long ticks) => Stopwatch.Frequency == 1_000_000_000 ? ticks : (long)(ticks * (1e9 / Stopwatch.Frequency));
 
     /// <summary>
-    /// Runs zeros (empty texts) in batches of one and two. Output shapes that are the same in both, or have the batch size where they differ, can be
-    /// predicted and are bound; whether the first dimension is a batch is thereby observed, not assumed.
+    /// Learns by running: which output shapes can be predicted and bound (the same for one and two rows, or equal to the rows where they differ),
+    /// how long a row takes alone and in batches, and whether rows in one batch give what they give alone. It also warms the model up.
     /// </summary>
-    private void Warm()
+    private void Probe(long bytes)
     {
         using var request = InferRequest.Rent();
         if (!TryZeros(request, 1))
         {
+            Traits = Traits with { Bytes = bytes };
             return;
         }
 
@@ -369,16 +239,151 @@ internal sealed class OnnxRuntime : IDisposable
             _boundOutputs = predicted.Length == one.Length ? predicted : null;
         }
 
-        var times = new double[9];
-        for (var i = 0; i < times.Length; i++)
+        var alone = Median(request, 1, 9);
+        var cannot = RowsMix();
+        var gain = 1.0;
+        if (cannot is null)
         {
-            var start = Stopwatch.GetTimestamp();
-            TryZeros(request, 1);
-            times[i] = Stopwatch.GetElapsedTime(start).TotalMicroseconds;
+            foreach (var rows in new[] { 8, 32 })
+            {
+                // A slow model is not kept from serving by its own probe.
+                if (alone * rows < 1e6 && Median(request, rows, 5) is var together and > 0)
+                {
+                    gain = Math.Max(gain, alone * rows / together);
+                }
+            }
         }
 
-        Array.Sort(times);
-        CallMicros = times[times.Length / 2];
+        Traits = new(alone, 0, cannot, gain, bytes);
+    }
+
+    private double Median(InferRequest request, int rows, int runs)
+    {
+        var times = new List<double>();
+        for (var started = Stopwatch.GetTimestamp(); times.Count < runs && (times.Count == 0 || Stopwatch.GetElapsedTime(started).TotalSeconds < 1);)
+        {
+            var start = Stopwatch.GetTimestamp();
+            if (!TryZeros(request, rows))
+            {
+                return double.PositiveInfinity;
+            }
+
+            times.Add(Stopwatch.GetElapsedTime(start).TotalMicroseconds);
+        }
+
+        times.Sort();
+        return times[times.Count / 2];
+    }
+
+    /// <summary>
+    /// Why rows cannot share a run, or null: two different rows are run alone and together, and every output must be the same, floats but for rounding.
+    /// </summary>
+    private string? RowsMix()
+    {
+        if (_inputs.FirstOrDefault(port => !port.Batched) is { } fixedInput)
+        {
+            return $"its input '{fixedInput.Name}' ({fixedInput.Text}) has a fixed first dimension";
+        }
+
+        if (_inputs.Concat(_outputs).FirstOrDefault(port => port.Datatype == Datatype.Bytes) is { } text)
+        {
+            return $"'{text.Name}' is text";
+        }
+
+        using var first = InferRequest.Rent();
+        using var second = InferRequest.Rent();
+        using var both = InferRequest.Rent();
+        Varied(first, 1);
+        Varied(second, 2);
+        LoadedModel.Join([first, second], both);
+        if (!Run(first).Ok || !Run(second).Ok || !Run(both).Ok)
+        {
+            return "it refuses the values that it was tried with";
+        }
+
+        using var one = InferRequest.Rent();
+        using var two = InferRequest.Rent();
+        Varied(one, 1);
+        Varied(two, 2);
+        if (!LoadedModel.Split(both, 2, [one, two]))
+        {
+            return "an output of two rows does not have two rows";
+        }
+
+        for (var i = 0; i < _outputs.Length; i++)
+        {
+            if (!Same(first.Outputs[i], one.Outputs[i]) || !Same(second.Outputs[i], two.Outputs[i]))
+            {
+                return $"output '{_outputs[i].Name}' of a row depends on the other rows of its batch";
+            }
+        }
+
+        return null;
+    }
+
+    private static bool Same(Tensor alone, Tensor together)
+    {
+        if (!alone.Shape.SequenceEqual(together.Shape))
+        {
+            return false;
+        }
+
+        for (var i = 0; alone.Datatype == Datatype.Fp32 && i < alone.As<float>().Length; i++)
+        {
+            var (a, b) = (alone.As<float>()[i], together.As<float>()[i]);
+            if (!a.Equals(b) && !(Math.Abs(a - b) <= 1e-4 + (1e-3 * Math.Abs(a))))
+            {
+                return false;
+            }
+        }
+
+        for (var i = 0; alone.Datatype == Datatype.Fp64 && i < alone.As<double>().Length; i++)
+        {
+            var (a, b) = (alone.As<double>()[i], together.As<double>()[i]);
+            if (!a.Equals(b) && !(Math.Abs(a - b) <= 1e-8 + (1e-6 * Math.Abs(a))))
+            {
+                return false;
+            }
+        }
+
+        // Halves lose too much to tell rounding from mixing by their bits, so only their shapes are compared.
+        return alone.Datatype is Datatype.Fp32 or Datatype.Fp64 or Datatype.Fp16 or Datatype.Bf16 || alone.Data.SequenceEqual(together.Data);
+    }
+
+    // A row of small numbers that differ from place to place and from seed to seed; integers are 0 or 1, which most models take as an index.
+    private void Varied(InferRequest request, int seed)
+    {
+        request.Reset();
+        var random = (uint)seed * 2654435761;
+        foreach (var port in _inputs)
+        {
+            var tensor = Add(request, port, 1);
+            var data = tensor.Writable;
+            var size = port.Datatype.Size();
+            for (var at = 0; at < data.Length; at += size)
+            {
+                random = (random * 1664525) + 1013904223;
+                var value = (random >> 8) / (float)(1 << 24);
+                switch (port.Datatype)
+                {
+                    case Datatype.Fp32:
+                        BitConverter.TryWriteBytes(data[at..], value);
+                        break;
+                    case Datatype.Fp64:
+                        BitConverter.TryWriteBytes(data[at..], (double)value);
+                        break;
+                    case Datatype.Fp16:
+                        BitConverter.TryWriteBytes(data[at..], (Half)value);
+                        break;
+                    case Datatype.Bf16:
+                        BitConverter.TryWriteBytes(data[at..], (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16));
+                        break;
+                    default:
+                        data[at] = (byte)(random >> 31);
+                        break;
+                }
+            }
+        }
     }
 
     private bool TryZeros(InferRequest request, long batch)
@@ -386,11 +391,7 @@ internal sealed class OnnxRuntime : IDisposable
         request.Reset();
         foreach (var port in _inputs)
         {
-            var tensor = request.Inputs.Add();
-            tensor.Name = port.Name;
-            tensor.Datatype = port.Datatype;
-            tensor.TrySetShape(port.ShapeFor(batch));
-            tensor.Allocate(checked((int)(tensor.Count * port.Datatype.Size()))).Clear();
+            var tensor = Add(request, port, batch);
             for (var text = 0; port.Datatype == Datatype.Bytes && text < tensor.Count; text++)
             {
                 tensor.AppendElement([]);
@@ -398,6 +399,17 @@ internal sealed class OnnxRuntime : IDisposable
         }
 
         return Run(request).Ok;
+    }
+
+    private static Tensor Add(InferRequest request, Port port, long batch)
+    {
+        var tensor = request.Inputs.Add();
+        tensor.Name = port.Name;
+        tensor.Datatype = port.Datatype;
+        // Open dimensions behind the first are given one place: what fits them is not known.
+        tensor.TrySetShape([.. port.Shape.Select((dimension, i) => dimension >= 0 ? dimension : i == 0 ? batch : 1)]);
+        tensor.Allocate(checked((int)(tensor.Count * port.Datatype.Size()))).Clear();
+        return tensor;
     }
 
     private static long[][] Shapes(InferRequest request)
@@ -417,45 +429,5 @@ internal sealed class OnnxRuntime : IDisposable
             ? [.. one.Zip(two, (first, second) => first == second ? first : -1)]
             : null;
 
-    internal static string Quoted(IEnumerable<string> names) => string.Join(", ", names.Take(20).Select(name => $"'{name}'"));
-
     private static string Trim(string message) => message.Length <= 400 ? message : message[..400];
-}
-
-/// <summary>A declared input or output.</summary>
-internal sealed record Port(string Name, Datatype Datatype, long[] Shape, bool ClassMap)
-{
-    public Port(TensorSpec spec, bool ClassMap)
-        : this(spec.Name, Datatypes.TryParse(spec.Datatype, out var datatype) ? datatype : Datatype.Bytes, [.. spec.Shape], ClassMap)
-    {
-    }
-
-    /// <summary>Whether the first dimension is open.</summary>
-    public bool Batched => Shape.Length > 0 && Shape[0] < 0;
-
-    /// <summary>Whether every other dimension is fixed.</summary>
-    public bool FixedBehindBatch => Shape.AsSpan(Math.Min(1, Shape.Length)).IndexOf(-1) < 0;
-
-    /// <summary>Type and shape for messages.</summary>
-    public string Text => $"{Datatype.Name()} [{string.Join(",", Shape)}]";
-
-    public long[] ShapeFor(long batch) => [.. Shape.Select(dimension => dimension < 0 ? batch : dimension)];
-
-    /// <summary>What is wrong with a tensor for this input, or null.</summary>
-    public string? Mismatch(Tensor tensor)
-    {
-        if (tensor.Datatype != Datatype)
-        {
-            return $"input '{Name}' must be {Datatype.Name()}, got {tensor.Datatype.Name()}";
-        }
-
-        var shape = tensor.Shape;
-        var fits = shape.Length == Shape.Length;
-        for (var i = 0; fits && i < shape.Length; i++)
-        {
-            fits = Shape[i] < 0 || Shape[i] == shape[i];
-        }
-
-        return fits ? null : $"input '{Name}' must have the shape [{string.Join(",", Shape)}], got [{string.Join(",", shape.ToArray())}]";
-    }
 }

@@ -1,8 +1,10 @@
+using Microsoft.Extensions.Logging.Abstractions;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
 using Slipway.Registry;
 using Slipway.Serving;
+using Slipway.Serving.Batching;
 using Slipway.Serving.Routing;
 using Slipway.Serving.Runtimes;
 using Slipway.Serving.Tensors;
@@ -122,8 +124,8 @@ public sealed class EndpointsTests
         await using var world = await CreateAsync(engine);
         await EndpointAsync(world);
         // A second set of routes over the same tables is what another node, or this one after a restart, has.
-        using var models = new LoadedModels(world.Get<Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new());
-        using var routes = new Routes(models, world.Get<Microsoft.Extensions.Logging.ILogger<Routes>>());
+        using var models = new LoadedModels(world.Get<Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new(), world.Clock, NullLogger<LoadedModels>.Instance);
+        using var routes = new Routes(models, world.Get<Scheduler>(), world.Get<Predictions>(), new(), NullLogger<Routes>.Instance);
         using var follower = new RouteFollower(world.Get<Deployments>(), routes, new(), world.Clock, world.Get<Microsoft.Extensions.Logging.ILogger<RouteFollower>>());
         await follower.CatchUpAsync(None);
         Assert.Equal(1, routes.Find("flowers")!.Table!.Spec.Revision);
@@ -166,16 +168,15 @@ public sealed class EndpointsTests
     public async Task Idle_models_leave_memory_beyond_the_bound()
     {
         await using var world = await CreateAsync(Engine.Sqlite);
-        using var models = new LoadedModels(world.Get<Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new() { IdleModels = 1 });
-        var first = await models.PinAsync(Good, None);
-        Assert.Same(first, await models.PinAsync(Good, None));
-        models.Unpin(Good);
-        await models.PinAsync(Better, None);
-        models.Unpin(Better);
-        models.Unpin(Good);
+        using var models = new LoadedModels(world.Get<Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new() { IdleModels = 1 }, world.Clock, NullLogger<LoadedModels>.Instance);
+        var first = await models.PinAsync(Good, null, None);
+        Assert.Same(first, await models.PinAsync(Good, null, None));
+        models.Unpin(first);
+        models.Unpin(await models.PinAsync(Better, null, None));
+        models.Unpin(first);
         Assert.Equal(1, models.Count);
         Assert.True(first.TryEnter());
-        await Assert.ThrowsAsync<SlipwayException>(() => models.PinAsync("iris/99", None));
+        await Assert.ThrowsAsync<SlipwayException>(() => models.PinAsync("iris/99", null, None));
         Assert.Equal(1, models.Count);
     }
 
