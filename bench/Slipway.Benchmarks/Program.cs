@@ -29,7 +29,10 @@ switch (args)
     case ["track", var url]:
         await TrackingBench.RunAsync(new Uri(url));
         return 0;
+    case ["body", var model, var rows, var target]:
+        Console.WriteLine(Servers.Body(model, int.Parse(rows, System.Globalization.CultureInfo.InvariantCulture), target));
+        return 0;
     default:
-        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | artifacts URL FOLDER [SERVER_PID] | track URL");
+        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL");
         return 2;
 }

@@ -94,6 +94,30 @@ internal static class Servers
         Console.WriteLine($"{calls / time.TotalSeconds:0}");
     }
 
+    /// <summary>
+    /// Writes a request to a model with one FP32 input as JSON (<c>.json</c>) and as binary tensor data (<c>.bin</c>), the same made-up numbers in both;
+    /// returns the length of the latter's JSON.
+    /// </summary>
+    public static int Body(string model, int rows, string target)
+    {
+        using var session = new InferenceSession(model);
+        var (name, input) = session.InputMetadata.Single();
+        int[] shape = [rows, .. input.Dimensions.Skip(1)];
+        var random = new Random(1);
+        var values = Enumerable.Range(0, shape.Aggregate(1, (a, b) => a * b)).Select(_ => MathF.Round(random.NextSingle() * 5, 2)).ToArray();
+        JsonObject Request(string key, JsonNode data) => new()
+        {
+            ["inputs"] = new JsonArray(new JsonObject { ["name"] = name, ["shape"] = new JsonArray([.. shape.Select(d => (JsonNode)d)]), ["datatype"] = "FP32", [key] = data }),
+        };
+
+        File.WriteAllText(target + ".json", Request("data", new JsonArray([.. values.Select(v => (JsonNode)v)])).ToJsonString());
+        var header = Request("parameters", new JsonObject { ["binary_data_size"] = values.Length * sizeof(float) });
+        header["parameters"] = new JsonObject { ["binary_data_output"] = true };
+        var text = System.Text.Encoding.UTF8.GetBytes(header.ToJsonString());
+        File.WriteAllBytes(target + ".bin", [.. text, .. System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(values)]);
+        return text.Length;
+    }
+
     private static object Output(DisposableNamedOnnxValue value) => value.Value switch
     {
         Tensor<float> floats => new { name = value.Name, datatype = "FP32", shape = floats.Dimensions.ToArray(), data = (object)floats.ToArray() },

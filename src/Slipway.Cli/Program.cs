@@ -15,4 +15,10 @@ void Interrupt(PosixSignalContext context)
 
 using var interrupted = PosixSignalRegistration.Create(PosixSignal.SIGINT, Interrupt);
 using var terminated = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Interrupt);
+if (args is ["runtime-worker", "--socket", var socket, "--model", var model])
+{
+    // Started by the server for a model that runs apart; not a command for people.
+    return await Slipway.Server.Oip.RuntimeWorker.RunAsync(socket, model, Console.Error, stop.Token);
+}
+
 return await CommandLine.RunAsync(args, Terminal.OfProcess(), stop.Token);

@@ -19,6 +19,7 @@ internal sealed partial class PredictionLog : IAsyncDisposable
     private readonly PredictionBuffer[] buffers;
     private readonly SemaphoreSlim writing = new(1, 1);
     private readonly SemaphoreSlim halfFull = new(0, 1);
+    private readonly Lock sharing = new();
     private readonly CancellationTokenSource stop = new();
     private readonly Task writer;
     private readonly int largest;
@@ -29,6 +30,7 @@ internal sealed partial class PredictionLog : IAsyncDisposable
     private long dropped;
     private long written;
     private bool dirty;
+    private Task? shared;
 
     /// <summary>Takes the folder, cuts torn tails, replays the buffers of a process that died, and starts the writer.</summary>
     public PredictionLog(string directory, MonitoringOptions options, TimeProvider clock, ILogger<PredictionLog> logger)
@@ -98,8 +100,14 @@ internal sealed partial class PredictionLog : IAsyncDisposable
         static Func<PredictionBuffer, bool> Waiting(PredictionRecord record, int size) => b => b.TryAppend(record, size, wait: true) == AppendResult.Appended;
     }
 
-    /// <summary>Moves what was appended before the call into the segment and forces it to the disk.</summary>
-    public Task FlushAsync(CancellationToken ct) => WriteAsync(sync: true, roll: false, ct);
+    /// <summary>Moves what was appended before the call into the segment and forces it to the disk. Calls that wait for the writer share one flush.</summary>
+    public Task FlushAsync(CancellationToken ct)
+    {
+        lock (sharing)
+        {
+            return (shared ??= Task.Run(FlushSharedAsync, CancellationToken.None)).WaitAsync(ct);
+        }
+    }
 
     /// <summary>Moves what was appended before the call into the segment, where reads see it.</summary>
     public Task CommitAsync(CancellationToken ct) => WriteAsync(sync: false, roll: false, ct);
@@ -252,10 +260,28 @@ internal sealed partial class PredictionLog : IAsyncDisposable
         }
     }
 
+    private async Task FlushSharedAsync()
+    {
+        await writing.WaitAsync();
+        lock (sharing)
+        {
+            // Whoever appends from now on may be too late for this flush.
+            shared = null;
+        }
+
+        WriteOwned(sync: true, roll: false);
+    }
+
     private async Task WriteAsync(bool sync, bool roll, CancellationToken ct)
     {
-        bool rolled = false;
         await writing.WaitAsync(ct);
+        WriteOwned(sync, roll);
+    }
+
+    // The caller holds the semaphore, which is released here.
+    private void WriteOwned(bool sync, bool roll)
+    {
+        bool rolled = false;
         try
         {
             foreach (PredictionBuffer buffer in buffers)

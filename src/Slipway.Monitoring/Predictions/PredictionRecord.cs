@@ -136,20 +136,32 @@ internal static class PredictionFrame
 
     public static ulong Generation(ReadOnlySpan<byte> payload) => BinaryPrimitives.ReadUInt64LittleEndian(payload[1..]);
 
-    /// <summary>What the index keeps of a prediction's payload.</summary>
-    public static (UInt128 Id, string Endpoint, string ModelVersion, long At) Key(ReadOnlySpan<byte> p)
+    /// <summary>Event time of a prediction's payload, Unix microseconds.</summary>
+    public static long At(ReadOnlySpan<byte> p) => BinaryPrimitives.ReadInt64LittleEndian(p[1..]);
+
+    /// <summary>The prediction's id in UTF-8.</summary>
+    public static ReadOnlySpan<byte> Id(ReadOnlySpan<byte> p) => p.Slice(Fixed, BinaryPrimitives.ReadUInt16LittleEndian(p[21..]));
+
+    /// <summary>The endpoint as text.</summary>
+    public static string EndpointOf(ReadOnlySpan<byte> p)
     {
-        int id = BinaryPrimitives.ReadUInt16LittleEndian(p[21..]), at = Fixed + id;
-        string endpoint = Text(p, ref at, 23)!;
-        at += BinaryPrimitives.ReadUInt16LittleEndian(p[25..]);
-        string model = Text(p, ref at, 27)!;
-        return (XxHash128.HashToUInt128(p.Slice(Fixed, id)), endpoint, model, BinaryPrimitives.ReadInt64LittleEndian(p[1..]));
+        int at = Fixed + BinaryPrimitives.ReadUInt16LittleEndian(p[21..]);
+        return Name(p, ref at, 23);
+    }
+
+    /// <summary>Endpoint and model version in UTF-8.</summary>
+    public static void Owner(ReadOnlySpan<byte> p, out ReadOnlySpan<byte> endpoint, out ReadOnlySpan<byte> modelVersion)
+    {
+        int at = Fixed + BinaryPrimitives.ReadUInt16LittleEndian(p[21..]);
+        endpoint = p.Slice(at, BinaryPrimitives.ReadUInt16LittleEndian(p[23..]));
+        at += endpoint.Length + BinaryPrimitives.ReadUInt16LittleEndian(p[25..]);
+        modelVersion = p.Slice(at, BinaryPrimitives.ReadUInt16LittleEndian(p[27..]));
     }
 
     public static Prediction Read(ReadOnlySpan<byte> p, string segment)
     {
         int at = Fixed;
-        string id = Text(p, ref at, 21)!, endpoint = Text(p, ref at, 23)!, variant = Text(p, ref at, 25)!, model = Text(p, ref at, 27)!;
+        string id = Text(p, ref at, 21)!, endpoint = Name(p, ref at, 23), variant = Name(p, ref at, 25), model = Name(p, ref at, 27);
         string? entity = Text(p, ref at, 29);
         float[] features = Floats(p, ref at, 31), outputs = Floats(p, ref at, 35);
         DateTimeOffset time = Time.FromMicros(BinaryPrimitives.ReadInt64LittleEndian(p[1..]));
@@ -186,6 +198,28 @@ internal static class PredictionFrame
         at += length;
         return Encoding.UTF8.GetString(p.Slice(at - length, length));
     }
+
+    // Names repeat from record to record; a few of them are kept for each thread instead of being made anew.
+    private static string Name(ReadOnlySpan<byte> p, ref int at, int slot)
+    {
+        ReadOnlySpan<byte> utf8 = p.Slice(at, BinaryPrimitives.ReadUInt16LittleEndian(p[slot..]));
+        at += utf8.Length;
+        if (utf8.Length is 0 or > 64)
+        {
+            return Encoding.UTF8.GetString(utf8);
+        }
+
+        ref string? known = ref (names ??= new string?[64])[(utf8[^1] * 31 + utf8[0] + utf8.Length) & 63];
+        if (known is null || !Ascii.Equals(utf8, known))
+        {
+            known = Encoding.UTF8.GetString(utf8);
+        }
+
+        return known;
+    }
+
+    [ThreadStatic]
+    private static string?[]? names;
 
     private static float[] Floats(ReadOnlySpan<byte> p, ref int at, int slot)
     {

@@ -8,18 +8,23 @@ namespace Slipway.Monitoring;
 internal sealed record SegmentPart(string Endpoint, string ModelVersion, long Rows, long First, long Last);
 
 /// <summary>
-/// One append-only file of frames with an index in memory: prediction id to offset, and per endpoint the event times with their
-/// offsets (about 60 bytes a prediction, bounded by the size at which segments roll). One writer, many readers.
+/// One append-only file of frames. The writer only counts rows by endpoint and model version; an index in memory (prediction id to offset, and per
+/// endpoint the event times with their offsets: about 60 bytes a prediction, bounded by the size at which segments roll) is brought up to the
+/// file's end when somebody asks, so that traffic without readers does not pay for it. One writer, many readers.
 /// </summary>
 internal sealed class PredictionSegment : IDisposable
 {
+    private const int BlockBytes = 128 * 1024;
     private static readonly byte[] Magic = "SLPRED1\n"u8.ToArray();
 
     private readonly SafeFileHandle file;
     private readonly Lock gate = new();
+    private readonly Dictionary<(ulong Endpoint, ulong ModelVersion), Part> parts = [];
+    private readonly Lock indexing = new();
     private readonly Dictionary<UInt128, long> byId = [];
     private readonly Dictionary<string, List<(long At, long Offset)>> byEndpoint = new(StringComparer.Ordinal);
-    private readonly Dictionary<(string, string), SegmentPart> parts = [];
+    private long indexed = Magic.Length;
+    private long length;
 
     private PredictionSegment(string path, SafeFileHandle file, DateTimeOffset openedAt)
     {
@@ -35,7 +40,7 @@ internal sealed class PredictionSegment : IDisposable
 
     public DateTimeOffset OpenedAt { get; }
 
-    public long Length { get; private set; }
+    public long Length => Interlocked.Read(ref length);
 
     public long Rows { get; private set; }
 
@@ -47,7 +52,7 @@ internal sealed class PredictionSegment : IDisposable
         string path = System.IO.Path.Combine(directory, id + ".log");
         SafeFileHandle file = File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.Read | FileShare.Delete);
         RandomAccess.Write(file, Magic, 0);
-        return new PredictionSegment(path, file, now) { Length = Magic.Length };
+        return new PredictionSegment(path, file, now) { length = Magic.Length };
     }
 
     /// <summary>
@@ -73,13 +78,13 @@ internal sealed class PredictionSegment : IDisposable
             if (payload[0] == PredictionFrame.BatchKind)
             {
                 segment.Generations.Add(PredictionFrame.Generation(payload));
-                segment.Index(bytes.AsSpan(start, at - start), start);
+                segment.Count(bytes.AsSpan(start, at - start));
                 start = at;
             }
         }
 
         cut = Math.Max(0, bytes.Length - start);
-        segment.Length = start;
+        segment.length = start;
         RandomAccess.SetLength(file, start);
         return segment;
 
@@ -89,9 +94,10 @@ internal sealed class PredictionSegment : IDisposable
     /// <summary>Appends whole frames (predictions and the batch frame that closes them) and makes them findable.</summary>
     public void Append(ReadOnlySpan<byte> frames)
     {
-        RandomAccess.Write(file, frames, Length);
-        Index(frames, Length);
-        Length += frames.Length;
+        RandomAccess.Write(file, frames, length);
+        Count(frames);
+        // The length moves last: readers follow it.
+        Interlocked.Add(ref length, frames.Length);
     }
 
     /// <summary>Forces the file to the disk.</summary>
@@ -101,15 +107,16 @@ internal sealed class PredictionSegment : IDisposable
     {
         lock (gate)
         {
-            return parts.Values.OrderBy(p => p.Endpoint, StringComparer.Ordinal).ThenBy(p => p.ModelVersion, StringComparer.Ordinal).ToArray();
+            return parts.Values.Select(p => new SegmentPart(p.Endpoint, p.ModelVersion, p.Rows, p.First, p.Last)).OrderBy(p => p.Endpoint, StringComparer.Ordinal).ThenBy(p => p.ModelVersion, StringComparer.Ordinal).ToArray();
         }
     }
 
     public Prediction? Find(string id)
     {
         long offset;
-        lock (gate)
+        lock (indexing)
         {
+            Index();
             if (!byId.TryGetValue(Hash(id), out offset))
             {
                 return null;
@@ -124,22 +131,24 @@ internal sealed class PredictionSegment : IDisposable
     public IEnumerable<Prediction> Scan(string endpoint, long from, long to)
     {
         (long At, long Offset)[] hits;
-        lock (gate)
+        lock (indexing)
         {
+            Index();
             hits = byEndpoint.TryGetValue(endpoint, out List<(long At, long Offset)>? entries)
                 ? entries.Where(e => e.At >= from && e.At < to).ToArray()
                 : [];
         }
 
-        return hits.Select(hit => Read(hit.Offset));
+        return ReadForward(hits.Select(hit => hit.Offset));
     }
 
     /// <summary>The newest predictions of one endpoint with event time in [from, to), newest first.</summary>
     public IEnumerable<Prediction> Newest(string endpoint, long from, long to, int limit)
     {
         (long At, long Offset)[] hits;
-        lock (gate)
+        lock (indexing)
         {
+            Index();
             hits = byEndpoint.TryGetValue(endpoint, out List<(long At, long Offset)>? entries)
                 ? entries.Where(e => e.At >= from && e.At < to).OrderByDescending(e => e.At).ThenByDescending(e => e.Offset).Take(limit).ToArray()
                 : [];
@@ -149,16 +158,7 @@ internal sealed class PredictionSegment : IDisposable
     }
 
     /// <summary>Every prediction in the order it was logged.</summary>
-    public IEnumerable<Prediction> All()
-    {
-        long[] offsets;
-        lock (gate)
-        {
-            offsets = byEndpoint.Values.SelectMany(e => e).Select(e => e.Offset).Order().ToArray();
-        }
-
-        return offsets.Select(Read);
-    }
+    public IEnumerable<Prediction> All() => Frames(Magic.Length, Length, (payload, _) => PredictionFrame.Read(payload, Id));
 
     /// <summary>SHA-256 of the file, 64 lower-case hexadecimal digits.</summary>
     public string Digest()
@@ -194,11 +194,100 @@ internal sealed class PredictionSegment : IDisposable
         ReadFully(file, frame, offset);
         ReadOnlySpan<byte> payload = PredictionFrame.Payload(frame);
         return payload.IsEmpty
-            ? throw new Foundation.SlipwayException(Foundation.ErrorCode.DataLoss, $"A prediction at byte {offset} of segment {Id} cannot be read.", "its checksum does not match its bytes", "slipway doctor")
+            ? throw Damaged(offset)
             : PredictionFrame.Read(payload, Id);
     }
 
-    private void Index(ReadOnlySpan<byte> frames, long offset)
+    /// <summary>The predictions at ascending offsets, read in blocks.</summary>
+    private IEnumerable<Prediction> ReadForward(IEnumerable<long> offsets)
+    {
+        byte[] block = new byte[BlockBytes];
+        long start = 0;
+        int have = 0;
+        foreach (long offset in offsets)
+        {
+            if (offset < start || offset >= start + have || PredictionFrame.Payload(block.AsSpan((int)(offset - start), have - (int)(offset - start))).IsEmpty)
+            {
+                have = RandomAccess.Read(file, block, start = offset);
+            }
+
+            ReadOnlySpan<byte> payload = PredictionFrame.Payload(block.AsSpan((int)(offset - start), have - (int)(offset - start)));
+            // A prediction that is larger than a block, or damaged, is looked at alone.
+            yield return payload.IsEmpty ? Read(offset) : PredictionFrame.Read(payload, Id);
+        }
+    }
+
+    private delegate T Made<T>(ReadOnlySpan<byte> payload, long offset);
+
+    /// <summary>What is made of each prediction's payload in a part of the file, read in blocks.</summary>
+    private IEnumerable<T> Frames<T>(long from, long to, Made<T> make)
+    {
+        byte[] block = new byte[BlockBytes];
+        while (from < to)
+        {
+            int have = RandomAccess.Read(file, block.AsSpan(0, (int)Math.Min(block.Length, to - from)), from), at = 0;
+            for (int size = SizeAt(block, at, have); size > 0; size = SizeAt(block, at, have))
+            {
+                if (block[at + PredictionFrame.Header] == PredictionFrame.PredictionKind)
+                {
+                    yield return make(PredictionFrame.Payload(block.AsSpan(at, size)) is { IsEmpty: false } payload ? payload : throw Damaged(from + at), from + at);
+                }
+
+                at += size;
+            }
+
+            if (at == 0)
+            {
+                // One frame is larger than the block.
+                byte[] header = new byte[PredictionFrame.Header];
+                ReadFully(file, header, from);
+                int size = PredictionFrame.Header + BitConverter.ToInt32(header);
+                if (size <= block.Length || size > to - from)
+                {
+                    throw Damaged(from);
+                }
+
+                block = new byte[size];
+            }
+
+            from += at;
+        }
+
+        static int SizeAt(byte[] block, int at, int have)
+        {
+            if (have - at < PredictionFrame.Header)
+            {
+                return 0;
+            }
+
+            long size = PredictionFrame.Header + (long)BitConverter.ToUInt32(block, at);
+            return size > PredictionFrame.Header && size <= have - at ? (int)size : 0;
+        }
+    }
+
+    private Foundation.SlipwayException Damaged(long offset) =>
+        new(Foundation.ErrorCode.DataLoss, $"A prediction at byte {offset} of segment {Id} cannot be read.", "its checksum does not match its bytes", "slipway doctor");
+
+    // Brings the index up to the end of the file; under its lock.
+    private void Index()
+    {
+        long end = Length;
+        foreach ((UInt128 id, string endpoint, long time, long offset) in Frames(indexed, end, (p, at) => (XxHash128.HashToUInt128(PredictionFrame.Id(p)), PredictionFrame.EndpointOf(p), PredictionFrame.At(p), at)))
+        {
+            byId[id] = offset;
+            if (!byEndpoint.TryGetValue(endpoint, out List<(long At, long Offset)>? entries))
+            {
+                entries = [];
+                byEndpoint.Add(endpoint, entries);
+            }
+
+            entries.Add((time, offset));
+        }
+
+        indexed = end;
+    }
+
+    private void Count(ReadOnlySpan<byte> frames)
     {
         lock (gate)
         {
@@ -208,7 +297,7 @@ internal sealed class PredictionSegment : IDisposable
                 ReadOnlySpan<byte> payload = frames.Slice(at + PredictionFrame.Header, size - PredictionFrame.Header);
                 if (payload[0] == PredictionFrame.PredictionKind)
                 {
-                    Add(PredictionFrame.Key(payload), offset + at);
+                    Count(payload, PredictionFrame.At(payload));
                 }
 
                 at += size;
@@ -216,18 +305,31 @@ internal sealed class PredictionSegment : IDisposable
         }
     }
 
-    private void Add((UInt128 Id, string Endpoint, string ModelVersion, long At) key, long offset)
+    private void Count(ReadOnlySpan<byte> payload, long at)
     {
-        byId[key.Id] = offset;
-        if (!byEndpoint.TryGetValue(key.Endpoint, out List<(long At, long Offset)>? entries))
+        PredictionFrame.Owner(payload, out ReadOnlySpan<byte> endpoint, out ReadOnlySpan<byte> model);
+        var key = (XxHash3.HashToUInt64(endpoint), XxHash3.HashToUInt64(model));
+        if (!parts.TryGetValue(key, out Part? part))
         {
-            entries = [];
-            byEndpoint.Add(key.Endpoint, entries);
+            parts.Add(key, part = new Part(Encoding.UTF8.GetString(endpoint), Encoding.UTF8.GetString(model)) { First = at, Last = at });
         }
 
-        entries.Add((key.At, offset));
-        SegmentPart part = parts.GetValueOrDefault((key.Endpoint, key.ModelVersion)) ?? new SegmentPart(key.Endpoint, key.ModelVersion, 0, key.At, key.At);
-        parts[(key.Endpoint, key.ModelVersion)] = part with { Rows = part.Rows + 1, First = Math.Min(part.First, key.At), Last = Math.Max(part.Last, key.At) };
+        part.Rows++;
+        part.First = Math.Min(part.First, at);
+        part.Last = Math.Max(part.Last, at);
         Rows++;
+    }
+
+    private sealed class Part(string endpoint, string modelVersion)
+    {
+        public string Endpoint { get; } = endpoint;
+
+        public string ModelVersion { get; } = modelVersion;
+
+        public long Rows { get; set; }
+
+        public long First { get; set; }
+
+        public long Last { get; set; }
     }
 }

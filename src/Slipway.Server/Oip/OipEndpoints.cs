@@ -34,10 +34,11 @@ internal static partial class OipEndpoints
     public static IApplicationBuilder UseOip(this IApplicationBuilder app, Func<HttpContext, ValueTask<SlipwayException?>> authorize)
     {
         var endpoints = app.ApplicationServices.GetRequiredService<Endpoints>();
+        Func<InferRequest, ModelSignature?> describe = request => endpoints.Describe(request.Endpoint, request.Version)?.Signature;
         return app.Use(next => context =>
             HttpMethods.IsPost(context.Request.Method) && context.Request.Path.Value is { } path
             && path.StartsWith(Models, StringComparison.Ordinal) && path.EndsWith(Infer, StringComparison.Ordinal)
-                ? AnswerOrFailAsync(context, path, endpoints, authorize) : next(context));
+                ? AnswerOrFailAsync(context, path, endpoints, describe, authorize) : next(context));
     }
 
     /// <summary>Maps metadata and health. <paramref name="predict"/> is given the routes that need the permission, <paramref name="open"/> the probes that need none.</summary>
@@ -86,11 +87,12 @@ internal static partial class OipEndpoints
     }
 
     /// <summary>Also what nobody foresaw is answered in the protocol's form, and logged.</summary>
-    private static async Task AnswerOrFailAsync(HttpContext context, string path, Endpoints endpoints, Func<HttpContext, ValueTask<SlipwayException?>> authorize)
+    private static async Task AnswerOrFailAsync(
+        HttpContext context, string path, Endpoints endpoints, Func<InferRequest, ModelSignature?> describe, Func<HttpContext, ValueTask<SlipwayException?>> authorize)
     {
         try
         {
-            await InferAsync(context, path, endpoints, authorize);
+            await InferAsync(context, path, endpoints, describe, authorize);
         }
         catch (SlipwayException refused) when (!context.Response.HasStarted)
         {
@@ -103,7 +105,8 @@ internal static partial class OipEndpoints
         }
     }
 
-    private static async Task InferAsync(HttpContext context, string path, Endpoints endpoints, Func<HttpContext, ValueTask<SlipwayException?>> authorize)
+    private static async Task InferAsync(
+        HttpContext context, string path, Endpoints endpoints, Func<InferRequest, ModelSignature?> describe, Func<HttpContext, ValueTask<SlipwayException?>> authorize)
     {
         if (await authorize(context) is { } refused)
         {
@@ -118,7 +121,7 @@ internal static partial class OipEndpoints
             return;
         }
 
-        if (await ReadAsync(context, endpoints, request) is { } fault)
+        if (await ReadAsync(context, describe, request) is { } fault)
         {
             await ErrorAsync(context, fault.Status, fault.Message);
             return;
@@ -161,7 +164,8 @@ internal static partial class OipEndpoints
         return null;
     }
 
-    private static async ValueTask<(int Status, string Message)?> ReadAsync(HttpContext context, Endpoints endpoints, InferRequest request)
+    /// <summary>Reads the body into the request; returns status and sentence of what is wrong with it.</summary>
+    internal static async ValueTask<(int Status, string Message)?> ReadAsync(HttpContext context, Func<InferRequest, ModelSignature?> describe, InferRequest request)
     {
         var http = context.Request;
         var expected = http.ContentLength;
@@ -199,7 +203,7 @@ internal static partial class OipEndpoints
                 var (inflated, length) = await Compression.InflateAsync(http.Body, encoding, MaxBody, context.RequestAborted);
                 try
                 {
-                    Parse(inflated.AsSpan(0, length), jsonLength, endpoints, request);
+                    Parse(inflated.AsSpan(0, length), jsonLength, describe, request);
                 }
                 finally
                 {
@@ -221,7 +225,7 @@ internal static partial class OipEndpoints
                 {
                     try
                     {
-                        Parse(body, jsonLength, endpoints, request);
+                        Parse(body, jsonLength, describe, request);
                     }
                     finally
                     {
@@ -252,11 +256,11 @@ internal static partial class OipEndpoints
         return null;
     }
 
-    private static void Parse(ReadOnlySequence<byte> body, int jsonLength, Endpoints endpoints, InferRequest request)
+    private static void Parse(ReadOnlySequence<byte> body, int jsonLength, Func<InferRequest, ModelSignature?> describe, InferRequest request)
     {
         if (body.IsSingleSegment)
         {
-            Parse(body.FirstSpan, jsonLength, endpoints, request);
+            Parse(body.FirstSpan, jsonLength, describe, request);
             return;
         }
 
@@ -264,7 +268,7 @@ internal static partial class OipEndpoints
         try
         {
             body.CopyTo(joined);
-            Parse(joined.AsSpan(0, (int)body.Length), jsonLength, endpoints, request);
+            Parse(joined.AsSpan(0, (int)body.Length), jsonLength, describe, request);
         }
         finally
         {
@@ -272,7 +276,7 @@ internal static partial class OipEndpoints
         }
     }
 
-    private static void Parse(ReadOnlySpan<byte> body, int jsonLength, Endpoints endpoints, InferRequest request)
+    private static void Parse(ReadOnlySpan<byte> body, int jsonLength, Func<InferRequest, ModelSignature?> describe, InferRequest request)
     {
         if (jsonLength > body.Length)
         {
@@ -281,7 +285,7 @@ internal static partial class OipEndpoints
 
         if (jsonLength == 0)
         {
-            Raw(body, endpoints.Describe(request.Endpoint, request.Version)?.Signature, request);
+            Raw(body, describe(request), request);
         }
         else
         {
@@ -339,7 +343,8 @@ internal static partial class OipEndpoints
         request.BinaryOutputs = true;
     }
 
-    private static Task AnswerAsync(HttpContext context, InferRequest request, InferOutcome outcome)
+    /// <summary>Writes the answer of a successful outcome.</summary>
+    internal static Task AnswerAsync(HttpContext context, InferRequest request, InferOutcome outcome)
     {
         try
         {
@@ -453,7 +458,7 @@ internal static partial class OipEndpoints
             : answer(model);
     }
 
-    private static void Tensors(Utf8JsonWriter json, string what, IReadOnlyList<TensorSpec> specs)
+    internal static void Tensors(Utf8JsonWriter json, string what, IReadOnlyList<TensorSpec> specs)
     {
         json.WriteStartArray(what);
         foreach (var spec in specs)

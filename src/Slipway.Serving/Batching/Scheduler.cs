@@ -423,7 +423,8 @@ internal sealed partial class Scheduler : IDisposable
 
     private void Used(Lane lane, long start, long rows)
     {
-        var nanos = (long)_clock.GetElapsedTime(start).TotalNanoseconds;
+        // Also a run too short for the clock counts, so that lanes take turns.
+        var nanos = Math.Max(1, (long)_clock.GetElapsedTime(start).TotalNanoseconds);
         lane.Running--;
         lane.VirtualTime = Math.Max(lane.VirtualTime, _time) + nanos;
         lane.NanosPerRow = lane.NanosPerRow == 0 ? nanos / (double)Math.Max(1, rows) : (0.9 * lane.NanosPerRow) + (0.1 * nanos / Math.Max(1, rows));

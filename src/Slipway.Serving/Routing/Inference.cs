@@ -131,7 +131,7 @@ internal sealed class Inference(Routes routes, Predictions predictions, Health h
         request.Version is { } version ? table.IndexOf(version) : table.Pick(request.EntityKey ?? id);
 
     /// <summary>Leaves only the requested outputs, in the requested order; returns what was wrong with the choice.</summary>
-    private static string? Choose(InferRequest request)
+    internal static string? Choose(InferRequest request)
     {
         var chosen = request.RequestedOutputs;
         if (chosen.Count == 0)

@@ -91,12 +91,12 @@ internal sealed partial class ProcessRuntime : IModelRuntime
         {
             return new(ErrorCode.Cancelled, "the caller went away") { Refused = true };
         }
-        catch (OperationCanceledException)
+        catch (OperationCanceledException) when (limit.IsCancellationRequested)
         {
             worker.End($"a call took longer than {_settings.TimeoutMillis} ms");
             return new(ErrorCode.DeadlineExceeded, $"the model did not answer within {_settings.TimeoutMillis} ms; its process is started again");
         }
-        catch (Exception e) when (e is HttpRequestException or IOException or SocketException)
+        catch (Exception e) when (e is HttpRequestException or IOException or SocketException or OperationCanceledException or ObjectDisposedException)
         {
             await Task.WhenAny(worker.Ended, Task.Delay(WatchInterval, _clock, CancellationToken.None));
             return new(ErrorCode.Unavailable, $"the model's process broke off: {worker.Why ?? e.Message}");
@@ -241,7 +241,7 @@ internal sealed partial class ProcessRuntime : IModelRuntime
         public void End(string why)
         {
             Interlocked.CompareExchange(ref _why, why, null);
-            if (!Process.HasExited)
+            if (!Ended.IsCompleted && !Process.HasExited)
             {
                 Process.Kill(entireProcessTree: true);
             }

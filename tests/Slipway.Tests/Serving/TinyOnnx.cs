@@ -62,6 +62,20 @@ internal static class TinyOnnx
     public static byte[] WithFeatures(string json) => Model(
         [Node("Identity", ["X"], ["Y"])], [], [TensorInfo("X", Float, -1, 2)], [TensorInfo("Y", Float, -1, 2)], Field(14, Message(Field(1, "slipway.features"), Field(2, json))));
 
+    /// <summary>Subtracts the largest value of the whole batch: a row's answer depends on its company.</summary>
+    public static byte[] MixesRows() => Model(
+        [Node("ReduceMax", ["X"], ["most"], Ints("axes", 0), Attribute("keepdims", 1)), Node("Sub", ["X", "most"], ["Y"])], [],
+        [TensorInfo("X", Float, -1, 3)], [TensorInfo("Y", Float, -1, 3)]);
+
+    /// <summary>An identity over exactly one row.</summary>
+    public static byte[] FixedBatch() => Model([Node("Identity", ["X"], ["Y"])], [], [TensorInfo("X", Float, 1, 3)], [TensorInfo("Y", Float, 1, 3)]);
+
+    /// <summary>Adds two numbers that are said to lie in another file.</summary>
+    public static byte[] ExternalData(string location) => Model(
+        [Node("Add", ["X", "w"], ["Y"])],
+        [Message(Field(1, 2), Field(2, Float), Field(8, "w"), Field(13, Message(Field(1, "location"), Field(2, location))), Field(14, 1))],
+        [TensorInfo("X", Float, -1, 2)], [TensorInfo("Y", Float, -1, 2)]);
+
     private static byte[] Model(byte[][] nodes, byte[][] initializers, byte[][] inputs, byte[][] outputs, params byte[][] more)
     {
         var graph = Message(
