@@ -161,6 +161,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         var admission = app.Services.GetRequiredService<Admission>();
         app.UseOip(admission.RefuseAsync);
         app.UseGrpcLane(admission.RefuseAsync);
+        app.UseRequestDuration();
         app.Use(next => context => Errors.CatchAsync(context, next));
         app.Use(next => context =>
         {
