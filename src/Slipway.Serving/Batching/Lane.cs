@@ -20,7 +20,6 @@ internal sealed record LaneRule(int MaxRows, TimeSpan Budget, int QueueRows, Tim
 internal sealed class Lane
 {
     private readonly Scheduler _scheduler;
-    private readonly SemaphoreSlim? _elsewhere;
     private readonly bool _inline;
     private int _waiting;
 
@@ -28,7 +27,6 @@ internal sealed class Lane
     {
         (Model, _scheduler, Counters, Rule) = (model, scheduler, counters, rule);
         var traits = model.Traits;
-        _elsewhere = traits.Elsewhere > 0 ? new(traits.Elsewhere, traits.Elsewhere) : null;
         _inline = rule.MaxRows == 1 && traits.CallMicros <= inlineMicros;
         NanosPerRow = double.IsFinite(traits.CallMicros) ? traits.CallMicros * 1000 : 0;
     }
@@ -69,7 +67,7 @@ internal sealed class Lane
             return new(misfit);
         }
 
-        if (_elsewhere is { } slots)
+        if (Model.Slots is { } slots)
         {
             return RunElsewhereAsync(slots, request, deadline, ct);
         }
@@ -99,7 +97,7 @@ internal sealed class Lane
 
     private async ValueTask<RunResult> RunElsewhereAsync(SemaphoreSlim slots, InferRequest request, long deadline, CancellationToken ct)
     {
-        if (!slots.Wait(0, CancellationToken.None))
+        if (!await slots.WaitAsync(0, CancellationToken.None))
         {
             if (Interlocked.Increment(ref _waiting) > Rule.QueueRows)
             {

@@ -158,7 +158,7 @@ internal sealed partial class Scheduler : IDisposable
         try
         {
             var run = lane.Model.RunAsync(request, ct);
-            return run.IsCompleted ? run.Result : run.AsTask().GetAwaiter().GetResult();
+            return run.IsCompletedSuccessfully ? run.Result : run.AsTask().GetAwaiter().GetResult();
         }
         catch (Exception defect) when (defect is not OutOfMemoryException)
         {

@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using Slipway.Foundation;
 using Slipway.Monitoring;
-using Slipway.Serving.Batching;
 using Slipway.Serving.Runtimes;
 using Slipway.Serving.Tensors;
 

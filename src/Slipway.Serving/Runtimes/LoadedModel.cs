@@ -13,6 +13,9 @@ internal sealed class LoadedModel(IModelRuntime runtime) : IDisposable
     private readonly Dictionary<string, int> _index = runtime.Signature.Inputs.Index().ToDictionary(pair => pair.Item.Name, pair => pair.Index, StringComparer.Ordinal);
     private int _users = 1;
 
+    /// <summary>Calls that may run at a time, for a model in another process; null for one in this.</summary>
+    public SemaphoreSlim? Slots { get; } = runtime.Traits.Elsewhere > 0 ? new(runtime.Traits.Elsewhere, runtime.Traits.Elsewhere) : null;
+
     /// <summary>Inputs, outputs and feature names as the model declares them.</summary>
     public ModelSignature Signature => runtime.Signature;
 
@@ -42,6 +45,7 @@ internal sealed class LoadedModel(IModelRuntime runtime) : IDisposable
         if (Interlocked.Decrement(ref _users) == 0)
         {
             runtime.Dispose();
+            Slots?.Dispose();
         }
     }
 

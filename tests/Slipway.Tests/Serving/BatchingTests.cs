@@ -3,9 +3,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using Slipway.Foundation;
 using Slipway.Registry;
-using Slipway.Serving;
 using Slipway.Serving.Batching;
-using Slipway.Serving.Routing;
 using Slipway.Serving.Runtimes;
 using Slipway.Serving.Tensors;
 
