@@ -16,6 +16,7 @@ public static class DataModule
         services.AddSingleton(new MigrationSource(typeof(DataModule).Assembly));
         services.AddSingleton(new BlobReferences("SELECT manifest FROM data_versions"));
         services.AddSingleton<Profiler>();
+        services.AddSingleton(p => new TableHeads(p.GetRequiredService<Profiler>(), p.GetRequiredService<DataLayout>()));
         services.AddSingleton(p => new Datasets(
             p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<IBlobStore>(), p.GetRequiredService<TimeProvider>(),
             p.GetRequiredService<Profiler>(), options, p.GetRequiredService<DataLayout>()));

@@ -21,6 +21,7 @@ internal sealed class Profiler(DataLayout layout, DataOptions options) : IDispos
 {
     private const int MaxColumns = 1_000;
     private const int MaxText = 200;
+    private const int HeadColumns = 100;
     private const int TopValues = 10;
     private static readonly double[] Shares = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99];
 
@@ -44,8 +45,43 @@ internal sealed class Profiler(DataLayout layout, DataOptions options) : IDispos
         }
     }
 
+    /// <summary>The first rows of a file, its values as text.</summary>
+    public async Task<TableHead> HeadAsync(TableFile file, int rows, CancellationToken ct)
+    {
+        await turn.WaitAsync(ct);
+        try
+        {
+            return await Task.Run(() => Head(file, rows, ct), ct);
+        }
+        finally
+        {
+            turn.Release();
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose() => turn.Dispose();
+
+    private TableHead Head(TableFile file, int rows, CancellationToken ct)
+    {
+        var spill = Path.Combine(layout.Temporary, "head-" + Ids.New() + ".spill");
+        Directory.CreateDirectory(spill);
+        try
+        {
+            using var duck = new Duck([file], spill, options, ct);
+            var columns = Describe(duck, file).Take(HeadColumns).ToList();
+            var list = string.Join(", ", columns.Select(c => $"CAST({Name(c.Name)} AS VARCHAR)"));
+            var values = duck.Of(file, () => duck.Rows($"SELECT {list} FROM {Source(file, columns)} LIMIT {rows}", r =>
+                (IReadOnlyList<string?>)[.. Enumerable.Range(0, columns.Count).Select(i => r.IsDBNull(i) ? null : Short(r.GetString(i)))]));
+            return new TableHead(columns, values);
+        }
+        finally
+        {
+            Directory.Delete(spill, recursive: true);
+        }
+    }
+
+    private static string Short(string text) => text.Length <= MaxText ? text : text[..MaxText] + "…";
 
     private Profiled Profile(IReadOnlyList<TableFile> files, CancellationToken ct)
     {

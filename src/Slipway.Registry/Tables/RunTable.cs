@@ -5,7 +5,7 @@ namespace Slipway.Registry;
 /// <summary>Reads columns of many runs, one statement for each kind of column.</summary>
 internal static class RunTable
 {
-    private const int NewestForKeys = 10_000;
+    private const int NewestForKeys = 1000;
 
     /// <summary>The terms of an order that the search itself knows; null for one that has to be computed.</summary>
     public static IReadOnlyList<string>? OrderOf(RunColumn? column, bool descending)

@@ -25,6 +25,12 @@ internal static class RunValues
     /// <param name="put">Takes run, key and value.</param>
     public static async Task ReadAsync(Session session, bool postgres, IReadOnlyList<string> ids, RunColumn form, IReadOnlyList<string> keys, Action<string, string, RunCell> put)
     {
+        if (form.Kind == RunColumnKind.Metric && form.Take != MetricTake.Last)
+        {
+            await ReadHistoriesAsync(session, ids, form, keys, put);
+            return;
+        }
+
         using var command = session.Command("");
         var (runs, names) = (List(command, postgres, "ids", ids), List(command, postgres, "keys", keys));
         if (form.Kind is RunColumnKind.Param or RunColumnKind.Tag)
@@ -40,34 +46,62 @@ internal static class RunValues
             return;
         }
 
-        command.CommandText = form.Take switch
-        {
-            MetricTake.Last => $"SELECT run_id, key, value, is_nan FROM registry_latest_metrics WHERE run_id IN {runs} AND key IN {names}",
-            MetricTake.Min or MetricTake.Max =>
-                $"SELECT run_id, key, {(form.Take == MetricTake.Min ? "MIN" : "MAX")}(value), 0 FROM registry_metrics WHERE run_id IN {runs} AND key IN {names} AND is_nan = 0 GROUP BY run_id, key",
-
-            // The first step at which the other metric is best; of several points at that step the latest counts.
-            _ => $"""
-                SELECT m.run_id, m.key, m.value, m.is_nan FROM (
-                    SELECT run_id, step, ROW_NUMBER() OVER (PARTITION BY run_id ORDER BY value {(form.AtMax ? "DESC" : "ASC")}, step) AS place
-                    FROM registry_metrics WHERE run_id IN {runs} AND key = @at AND is_nan = 0) best
-                JOIN registry_metrics m ON m.run_id = best.run_id AND m.step = best.step AND m.key IN {names}
-                WHERE best.place = 1 ORDER BY m.timestamp_ms
-                """,
-        };
-        if (form.Take == MetricTake.At)
-        {
-            var at = command.CreateParameter();
-            at.ParameterName = "@at";
-            at.Value = form.AtKey ?? "";
-            command.Parameters.Add(at);
-        }
-
+        command.CommandText = $"SELECT run_id, key, value, is_nan FROM registry_latest_metrics WHERE run_id IN {runs} AND key IN {names}";
         await using var reader = await command.ExecuteReaderAsync(session.Token);
         while (await reader.ReadAsync(session.Token))
         {
             put(reader.GetString(0), reader.GetString(1), new RunCell(null, reader.GetInt32(3) == 1 ? double.NaN : reader.GetDouble(2)));
         }
+    }
+
+    /// <summary>The smallest, the largest, or the point at the first step where another metric is best; of several points at that step the latest counts.</summary>
+    private static async Task ReadHistoriesAsync(Session session, IReadOnlyList<string> ids, RunColumn form, IReadOnlyList<string> keys, Action<string, string, RunCell> put)
+    {
+        foreach (var id in ids)
+        {
+            var best = form.Take == MetricTake.At ? Best(await RunMetrics.HistoryAsync(session, id, form.AtKey ?? "", null, int.MaxValue), form.AtMax) : null;
+            if (form.Take == MetricTake.At && best is null)
+            {
+                continue;
+            }
+
+            foreach (var key in keys)
+            {
+                var history = await RunMetrics.HistoryAsync(session, id, key, null, int.MaxValue);
+                if ((best is { } at ? At(history, at.Step) : Best(history, form.Take == MetricTake.Max)) is { } point)
+                {
+                    put(id, key, new RunCell(null, point.Value));
+                }
+            }
+        }
+    }
+
+    private static MetricPoint? Best(IReadOnlyList<MetricPoint> history, bool largest)
+    {
+        MetricPoint? best = null;
+        foreach (var point in history)
+        {
+            if (!double.IsNaN(point.Value) && (best is not { } so || (largest ? point.Value > so.Value : point.Value < so.Value) || (point.Value == so.Value && point.Step < so.Step)))
+            {
+                best = point;
+            }
+        }
+
+        return best;
+    }
+
+    private static MetricPoint? At(IReadOnlyList<MetricPoint> history, long step)
+    {
+        MetricPoint? found = null;
+        foreach (var point in history)
+        {
+            if (point.Step == step)
+            {
+                found = point;
+            }
+        }
+
+        return found;
     }
 
     /// <summary>Every metric key of the experiments. It steps from key to key along the index, so that it costs what there are keys, not what there are runs.</summary>

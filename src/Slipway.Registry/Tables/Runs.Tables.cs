@@ -51,7 +51,7 @@ public sealed partial class Runs
             },
             ct);
 
-    /// <summary>Keys that the experiments' runs logged: all metrics; parameters and tags of the newest 10,000 runs.</summary>
+    /// <summary>Keys that the experiments' runs logged: all metrics; parameters and tags of the newest 1,000 runs.</summary>
     public Task<RunKeys> KeysAsync(IReadOnlyList<string> experimentIds, CancellationToken ct)
     {
         var experiments = ExperimentsOf(experimentIds);

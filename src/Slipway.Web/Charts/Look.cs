@@ -76,7 +76,7 @@ internal static class Look
         nameTextStyle = new { color = "--text-3", fontSize = 11, align = vertical ? "left" : "center" },
         axisLine = new { lineStyle = new { color = "--line-strong" } },
         axisTick = new { show = false },
-        axisLabel = new { color = "--text-2", fontSize = 11, hideOverlap = true },
+        axisLabel = new { color = "--text-2", fontSize = 11, hideOverlap = true, interval = 4 },
         splitLine = new { show = false },
     };
 

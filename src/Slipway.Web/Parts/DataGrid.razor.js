@@ -16,8 +16,8 @@ export function attach(root, server) {
         const left = frame.scrollLeft, width = frame.clientWidth, right = left + Math.max(0, width - number('pinned'));
         const last = Math.min(number('rows'), top + rows);
         const drawn = top >= number('first') && last <= number('last')
-            && (left >= number('left') || number('left') === 0) && (right <= number('right') || frame.querySelector('col:last-child').style.width === '0px');
-        if (drawn && !state.first) return;
+            && (left >= number('left') || number('left') === 0) && (right <= number('right') || number('rest') === 0);
+        if (drawn && !(state.first && width < 560)) return;
         state.first = false;
         state.asking = true;
         try { await server.invokeMethodAsync('Scrolled', top, rows, Math.floor(left), width); }
@@ -26,13 +26,16 @@ export function attach(root, server) {
         if (state.missed) { state.missed = false; requestAnimationFrame(look); }
     };
 
-    const cellAt = (row, cell) => frame.querySelector(`[data-row="${row}"][data-cell="${cell}"]`);
+    // Rows and cells are known by their positions for screen readers, which count from one and count the header.
+    const cellAt = (row, cell) => frame.querySelector(`tr[aria-rowindex="${row + 2}"] > [aria-colindex="${cell + 1}"]`);
+    const rowOf = element => Number(element.parentElement.ariaRowIndex ?? element.parentElement.getAttribute('aria-rowindex')) - 2;
+    const cellOf = element => Number(element.getAttribute('aria-colindex')) - 1;
     const total = () => Number(frame.querySelector('table').getAttribute('aria-colcount'));
 
     const show = element => {
         const box = element.getBoundingClientRect(), view = frame.getBoundingClientRect();
         const top = view.top + header();
-        if (Number(element.dataset.row) >= 0) {
+        if (rowOf(element) >= 0) {
             if (box.top < top) frame.scrollTop -= top - box.top;
             else if (box.bottom > view.top + frame.clientHeight) frame.scrollTop += box.bottom - view.top - frame.clientHeight;
         }
@@ -55,12 +58,12 @@ export function attach(root, server) {
                 if (top < frame.scrollTop) frame.scrollTop = top;
                 else if (top > frame.scrollTop + room) frame.scrollTop = top - room;
             }
-            const drawnCells = [...frame.querySelectorAll('thead [data-cell]')].map(e => Number(e.dataset.cell));
+            const drawnCells = [...frame.querySelectorAll('thead [aria-colindex]')].map(cellOf);
             if (!drawnCells.includes(cell)) frame.scrollLeft = cell > Math.max(...drawnCells) ? frame.scrollLeft + 400 : Math.max(0, frame.scrollLeft - 400);
             return;
         }
         state.wanted = null;
-        frame.querySelectorAll('[tabindex="0"]').forEach(e => e.tabIndex = -1);
+        frame.querySelectorAll('[aria-colindex][tabindex="0"]').forEach(e => e.tabIndex = -1);
         element.tabIndex = 0;
         show(element);
         element.focus({ preventScroll: true });
@@ -69,8 +72,8 @@ export function attach(root, server) {
     // One cell is in the order of the tab key; the first header until another has been chosen.
     const keep = () => {
         if (state.wanted && cellAt(state.wanted.row, state.wanted.cell)) go(state.wanted.row, state.wanted.cell);
-        if (!frame.querySelector('[data-cell][tabindex="0"]')) {
-            const element = (state.row !== null && cellAt(state.row, state.cell)) || frame.querySelector('thead [data-cell]');
+        if (!frame.querySelector('[aria-colindex][tabindex="0"]')) {
+            const element = (state.row !== null && cellAt(state.row, state.cell)) || frame.querySelector('thead [aria-colindex]');
             if (element) element.tabIndex = 0;
         }
         look();
@@ -82,9 +85,9 @@ export function attach(root, server) {
     frame.addEventListener('scroll', () => requestAnimationFrame(look), { passive: true });
 
     frame.addEventListener('keydown', e => {
-        const at = e.target.closest('[data-cell]');
+        const at = e.target.closest('[aria-colindex]');
         if (!at || e.target.matches('input:not([type=checkbox]), select') || e.ctrlKey || e.metaKey || e.altKey) return;
-        const row = Number(at.dataset.row), cell = Number(at.dataset.cell);
+        const row = rowOf(at), cell = cellOf(at);
         const page = Math.max(1, Math.floor((frame.clientHeight - header()) / height) - 1);
         const moves = { ArrowDown: [row + 1, cell], ArrowUp: [row - 1, cell], ArrowRight: [row, cell + 1], ArrowLeft: [row, cell - 1], PageDown: [row + page, cell], PageUp: [Math.max(0, row - page), cell], Home: [row, 0], End: [row, total() - 1] };
         if (e.key in moves) { e.preventDefault(); go(...moves[e.key]); }
@@ -93,8 +96,8 @@ export function attach(root, server) {
         else if (e.key === 'F10' && e.shiftKey) { e.preventDefault(); at.querySelector('[data-menu]')?.click(); }
     });
     frame.addEventListener('focusin', e => {
-        const at = e.target.closest('[data-cell]');
-        if (at) { state.row = Number(at.dataset.row); state.cell = Number(at.dataset.cell); }
+        const at = e.target.closest('[aria-colindex]');
+        if (at) { state.row = rowOf(at); state.cell = cellOf(at); }
     });
 
     // The menu opens below its button, wherever the table has been scrolled to.

@@ -122,9 +122,10 @@ public sealed partial class ComparePage : Screen
 
     private string Shown => Views.Any(v => v.Key == View) ? View! : "table";
 
-    private RunColumn? XColumn => Column(X) ?? keys.Params.Select(k => new RunColumn(RunColumnKind.Param, k)).FirstOrDefault(Varies) ?? Metric(1);
+    private RunColumn? XColumn => Column(X) ?? Number(0) ?? Metric(1);
 
-    private RunColumn? YColumn => Column(Y) is { } y && (Shown != "importance" || y.Kind == RunColumnKind.Metric) ? y : Metric(0);
+    private RunColumn? YColumn => Column(Y) is { } y && (Shown != "importance" || y.Kind == RunColumnKind.Metric) ? y
+        : Shown == "contour" ? Number(1) ?? Metric(1) : Metric(0);
 
     private RunColumn? ZColumn => Column(Z) ?? (Shown == "contour" ? Metric(0) : null);
 
@@ -137,6 +138,7 @@ public sealed partial class ComparePage : Screen
     private object TableVersion => (version, Search, All, Base);
 
     private readonly Dictionary<string, bool> varies = new(StringComparer.Ordinal);
+    private readonly HashSet<string> numbers = new(StringComparer.Ordinal);
 
     /// <inheritdoc/>
     protected override async Task LoadAsync(CancellationToken ct)
@@ -206,10 +208,15 @@ public sealed partial class ComparePage : Screen
     private async Task FindDifferencesAsync(CancellationToken ct)
     {
         varies.Clear();
+        numbers.Clear();
         RunColumn[] parameters = [.. keys.Params.Select(k => new RunColumn(RunColumnKind.Param, k))];
         var read = await Runs.LinesAsync(ids, parameters, ct);
         for (var i = 0; i < parameters.Length; i++)
+        {
             varies[parameters[i].Key] = read.Select(l => l.Cells[i].Text).Distinct(StringComparer.Ordinal).Take(2).Count() > 1;
+            if (varies[parameters[i].Key] && read.All(l => l.Cells[i].IsEmpty || l.Cells[i].Number is not null))
+                numbers.Add(parameters[i].Key);
+        }
 
         // Keys of the experiment that none of these runs has are no rows.
         var present = parameters.Where((_, i) => read.Any(l => !l.Cells[i].IsEmpty)).Select(p => p.Key).ToList();
@@ -218,7 +225,8 @@ public sealed partial class ComparePage : Screen
         equal = present.Count - differing;
     }
 
-    private bool Varies(RunColumn column) => column.Kind != RunColumnKind.Param || varies.GetValueOrDefault(column.Key);
+    /// <summary>The n-th parameter that is a number and differs.</summary>
+    private RunColumn? Number(int at) => keys.Params.Where(numbers.Contains).Skip(at).Select(k => new RunColumn(RunColumnKind.Param, k)).FirstOrDefault();
 
     private void LoadTable()
     {
@@ -249,7 +257,7 @@ public sealed partial class ComparePage : Screen
     private async Task LoadCurvesAsync(CancellationToken ct)
     {
         charted = [.. Evenly(lines, MostCurves).Select((l, i) => new ChartedRun(l.Id, l.Name, Look.Series(i)))];
-        chartKeys = ChartKeys?.Split(',', StringSplitOptions.RemoveEmptyEntries) ?? [.. TellingMetrics().Take(MostCharts)];
+        chartKeys = ChartKeys?.Split(',', StringSplitOptions.RemoveEmptyEntries) ?? [.. keys.Metrics.Where(RunsPage.IsTelling).DefaultIfEmpty(keys.Metrics.Count > 0 ? keys.Metrics[0] : "").Where(k => k.Length > 0).Take(MostCharts)];
         curveGroups = GroupBy is { Length: > 0 } && RunColumn.TryParse(GroupBy) is { } by
             ? [.. (await Runs.GroupAsync(ids, by, [], ct)).Take(10).Select(g => ($"{g.Value ?? "without"} ({g.Rows.Count})", (IReadOnlyList<string>)[.. Evenly(g.Rows, MostCurves).Select(r => ids[r])]))]
             : null;

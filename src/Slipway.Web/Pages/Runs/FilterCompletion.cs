@@ -36,20 +36,21 @@ internal static partial class FilterCompletion
         var (entity, key) = (match.Groups["entity"].Value.ToLowerInvariant(), match.Groups["key"].Value.Trim('`', '"'));
         var numeric = entity.StartsWith("metric", StringComparison.Ordinal) || key is "start_time" or "end_time";
         var upToKey = before + clause[..match.Groups["space"].Index];
-        if (!match.Groups["value"].Success)
+        var typed = match.Groups["operator"].Value;
+        var begun = match.Groups["value"].Success || (char.IsWhiteSpace(clause[^1]) && TextOperators.Concat(NumberOperators).Contains(typed, StringComparer.OrdinalIgnoreCase));
+        if (!begun)
         {
-            var typed = match.Groups["operator"].Value;
             var operators = numeric ? NumberOperators : entity.StartsWith("attr", StringComparison.Ordinal) ? AttributeOperators : TextOperators;
             return [.. operators.Where(o => o.StartsWith(typed, StringComparison.OrdinalIgnoreCase)).Select(o => new Completion(o, $"{upToKey} {o} ", "operator"))];
         }
 
         var value = match.Groups["value"].Value;
-        if (IsComplete(value, numeric))
+        if (IsComplete(value, numeric) || typed.StartsWith("IS", StringComparison.OrdinalIgnoreCase))
             return [new("AND", text.TrimEnd() + " AND ", "operator")];
         if (numeric)
             return [];
         var known = key == "status" ? States : values($"{(entity.StartsWith("tag", StringComparison.Ordinal) ? "tags" : "params")}.{key}");
-        var upToValue = before + clause[..match.Groups["value"].Index];
+        var upToValue = before + (value.Length == 0 ? clause : clause[..match.Groups["value"].Index]);
         var part = value.TrimStart('\'');
         return [.. known.Where(v => v.Contains(part, StringComparison.OrdinalIgnoreCase) && !v.Contains('\'', StringComparison.Ordinal)).Take(Most).Select(v => new Completion(v, $"{upToValue}'{v}'", "value"))];
     }

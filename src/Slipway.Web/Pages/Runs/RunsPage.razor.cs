@@ -16,6 +16,7 @@ public sealed partial class RunsPage : Screen
     private const int AutoMetrics = 6;
     private const int AutoParams = 5;
     private const int Charted = 10;
+    private static readonly TimeSpan KeysAge = TimeSpan.FromSeconds(20);
     private static readonly string NeedsWrite = $"It needs the right {Permissions.RunWrite}.";
     private static readonly string[] Telling = ["auc", "acc", "f1", "loss", "rmse", "mae", "r2", "error", "score"];
 
@@ -42,6 +43,8 @@ public sealed partial class RunsPage : Screen
     private string? listedFor;
     private string? seenAt;
     private string? open;
+    private string? keysFor;
+    private long keysAt;
     private bool mayWrite;
     private readonly Dictionary<string, string> names = new(StringComparer.Ordinal);
     private readonly Dictionary<string, IReadOnlyList<GroupCell>> groupCells = new(StringComparer.Ordinal);
@@ -162,7 +165,10 @@ public sealed partial class RunsPage : Screen
 
     private async Task FindAsync(CancellationToken ct)
     {
-        experiments = (await Experiments.SearchAsync(new ExperimentSearch { OrderBy = ["name ASC"] }, ct)).Items;
+        // What can be chosen from changes rarely; another order or filter of the same runs does not ask for it again.
+        var fresh = keysFor != (Experiment ?? "") || Clock.GetElapsedTime(keysAt) > KeysAge;
+        if (fresh)
+            experiments = (await Experiments.SearchAsync(new ExperimentSearch { OrderBy = ["name ASC"] }, ct)).Items;
         experiment = Experiment is null ? null : experiments.FirstOrDefault(e => e.Id == Experiment) ?? await Experiments.GetAsync(Experiment, ct);
         IReadOnlyList<string> within = Experiment is null ? [.. experiments.Select(e => e.Id)] : [Experiment];
         var order = string.IsNullOrEmpty(Sort) ? null : RunColumn.TryParse(Sort.TrimStart('-'));
@@ -182,10 +188,15 @@ public sealed partial class RunsPage : Screen
             wrong = e;
         }
 
-        keys = await Runs.KeysAsync(within, ct);
+        if (fresh)
+        {
+            keys = await Runs.KeysAsync(within, ct);
+            (keysFor, keysAt) = (Experiment ?? "", Clock.GetTimestamp());
+            automatic = await AutomaticAsync(ct);
+        }
+
         groupCells.Clear();
         groups = GroupBy is { Length: > 0 } by && RunColumn.TryParse(by) is { } column ? await GroupsAsync(column, order, ct) : null;
-        automatic = await AutomaticAsync(ct);
         version = new object();
     }
 
