@@ -104,6 +104,6 @@ internal static partial class FilterCompletion
         return start;
     }
 
-    [GeneratedRegex("""^\s*(?<entity>\w+)\.(?<key>`[^`]*`|"[^"]*"|[^\s=<>!`"]+)(?:(?<space>\s+)|(?<space>(?=[=<>!])))(?:(?<operator>IS NOT NULL|IS NULL|NOT IN|IN|LIKE|ILIKE|[=<>!]+|\w*)(?:\s*(?<value>(?<=[=<>!]|\s)[^\s=<>!].*))?)?$""", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture | RegexOptions.Singleline, matchTimeoutMilliseconds: 200)]
+    [GeneratedRegex("""^\s*(?<entity>\w+)\.(?<key>`[^`]*`|"[^"]*"|[^\s=<>!`"]+)(?:(?<space>\s+)|(?<space>(?=[=<>!])))(?:(?<operator>IS NOT NULL|IS NULL|NOT IN|IN|LIKE|ILIKE|[=<>!]+|\w*)(?:\s*(?<value>(?<=[=<>!]|\s)[^\s=<>!].*))?)?\s*$""", RegexOptions.IgnoreCase | RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture | RegexOptions.Singleline, matchTimeoutMilliseconds: 200)]
     private static partial Regex Clause();
 }
