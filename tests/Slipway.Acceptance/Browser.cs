@@ -6,8 +6,8 @@ namespace Slipway.Acceptance;
 /// <summary>Debian's Chromium, which opens pages as a person would and says what is wrong with them.</summary>
 internal static class Browser
 {
-    private const string Chromium = "/usr/bin/chromium";
-    private static readonly string[] Flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+    internal const string Chromium = "/usr/bin/chromium";
+    internal static readonly string[] Flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
     /// <summary>
     /// Opens each path on a desktop (dark) and on a phone (light): every page shows its heading, logs no error, does not

@@ -20,6 +20,7 @@ public sealed partial class RunPage : Screen
     private const long LogLimit = 64L << 20;
     private const int ErrorLines = 14;
     private const int LongestTag = 600;
+    private const int MostModels = 20;
     private static readonly (string Tag, string Name)[] Environment =
     [
         ("mlflow.source.name", "Source"), ("mlflow.source.type", "Kind"), ("mlflow.source.git.repoURL", "Repository"), ("mlflow.source.git.branch", "Branch"),
@@ -88,6 +89,9 @@ public sealed partial class RunPage : Screen
     internal Models Models { get; set; } = null!;
 
     [Inject]
+    internal LoggedModels LoggedModels { get; set; } = null!;
+
+    [Inject]
     internal Lineage Lineage { get; set; } = null!;
 
     [Inject]
@@ -134,7 +138,7 @@ public sealed partial class RunPage : Screen
         var registered = await Models.SearchVersionsAsync(new ModelSearch { Filter = $"run_id = '{Id}'", Limit = 100 }, ct);
         versions = registered.Items.Take(1).ToDictionary(_ => Id, v => v.Version, StringComparer.Ordinal);
         produced = [.. registered.Items.Select(v => v.Subject).Concat(await DownstreamAsync(ct)).Distinct()];
-        models = LoggedModels();
+        models = [.. await OutputsAsync(ct), .. ModelsOfTag()];
         environment = [.. Environment.Select(e => (e.Name, Tag(e.Tag))).Where(e => e.Item2 is not null)!];
         tags = [.. run!.Tags.Where(t => t.Key != "mlflow.log-model.history" && !Environment.Any(e => e.Tag == t.Key))];
         curved = [.. run.Metrics.Where(m => m.Step != 0).Select(m => m.Key)];
@@ -174,8 +178,22 @@ public sealed partial class RunPage : Screen
         return [.. slice.Select((m, i) => new MetricLine(m, lines[0].Cells[2 * i].Number, lines[0].Cells[(2 * i) + 1].Number))];
     }
 
+    /// <summary>What 3.x clients log apart; one that is gone since is left out.</summary>
+    private async Task<List<(string, string)>> OutputsAsync(CancellationToken ct)
+    {
+        var found = new List<(string, string)>();
+        foreach (var link in run!.ModelOutputs.Take(MostModels))
+        {
+            var made = await LoggedModels.GetAsync(link.ModelId, allowDeleted: true, ct);
+            if (!made.Deleted)
+                found.Add((made.Name, $"{made.Status.ToString().ToLowerInvariant()}, at step {Say.Count(link.Step)}, {made.Id}"));
+        }
+
+        return found;
+    }
+
     /// <summary>What 2.x clients keep in a tag: a list of model descriptions.</summary>
-    private List<(string, string)> LoggedModels()
+    private List<(string, string)> ModelsOfTag()
     {
         var found = new List<(string, string)>();
         if (Tag("mlflow.log-model.history") is not { } text)
