@@ -1,4 +1,3 @@
-using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Registry;
 

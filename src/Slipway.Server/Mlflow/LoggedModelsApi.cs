@@ -1,5 +1,4 @@
 using System.Text.Json;
-using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Registry;
 

@@ -1,5 +1,4 @@
 using System.Globalization;
-using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Registry;
 

@@ -144,7 +144,7 @@ internal static partial class CurlTranscript
         }
 
         text = Id().Replace(text, "<id>");
-        text = Time().Replace(text, "<time>");
+        text = Time().Replace(text, "$1<time>");
         text = RunName().Replace(text, "<name>");
         text = Token().Replace(text, "$1<token>\"");
         return CutToken().Replace(text, "<token>…");
@@ -161,8 +161,8 @@ internal static partial class CurlTranscript
     [GeneratedRegex(@"\b[0-9a-f]{32}\b", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex Id();
 
-    // Times of the server have thirteen digits; those that transcripts send stay below 1.76e12.
-    [GeneratedRegex(@"\b(?:17[6-9]|1[89]\d|2\d\d)\d{10}\b", RegexOptions.CultureInvariant, 1000)]
+    // Times of the server; those that transcripts send stay as they are.
+    [GeneratedRegex("(\"(?:creation|last_update|last_updated)_time(?:stamp)?(?:_ms)?\":)[1-9][0-9]{12}", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex Time();
 
     [GeneratedRegex(@"\b[a-z]+-[a-z]+-\d{1,3}\b", RegexOptions.CultureInvariant, 1000)]
