@@ -82,7 +82,8 @@ internal static class ArtifactPath
             return "it has an empty segment";
         }
 
-        if (segment is "." or "..")
+        // Servers that know path parameters read "..;" as "..".
+        if (segment.Split(';')[0] is "." or "..")
         {
             return "'.' and '..' are refused";
         }
