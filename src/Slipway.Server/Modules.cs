@@ -16,12 +16,13 @@ public static class Modules
     /// <param name="services">Where.</param>
     /// <param name="dataDirectory">The data folder.</param>
     /// <param name="publicUrl">Where people reach the server; null when that is not known.</param>
-    public static IServiceCollection AddAll(IServiceCollection services, string dataDirectory, string? publicUrl = null) => services
+    /// <param name="serving">Bounds of the data plane; null: as they are without any wish.</param>
+    public static IServiceCollection AddAll(IServiceCollection services, string dataDirectory, string? publicUrl = null, ServingOptions? serving = null) => services
         .AddFoundation(new FoundationOptions { DataDirectory = dataDirectory })
         .AddGovernance()
         .AddData()
         .AddRegistry()
         .AddMonitoring(new MonitoringOptions { PublicUrl = publicUrl })
-        .AddServing()
+        .AddServing(serving)
         .AddPipelines();
 }

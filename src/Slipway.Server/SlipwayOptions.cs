@@ -32,6 +32,9 @@ public sealed record SlipwayOptions
     /// <summary>Addresses of the inference protocol over gRPC (HTTP/2 without TLS). Port 0 takes a free one; empty: no gRPC.</summary>
     public IReadOnlyList<string> GrpcUrls { get; init; } = [];
 
+    /// <summary>A folder of models as Triton lays it out (MODEL/VERSION/model.onnx), served as it is; null: none.</summary>
+    public string? ModelRepository { get; init; }
+
     /// <summary>A PostgreSQL connection string; null keeps the rows in SQLite inside the data folder.</summary>
     public string? Postgres { get; init; }
 
@@ -75,6 +78,11 @@ public sealed record SlipwayOptions
         if (Identity == IdentityMode.SingleUser && problems.Count == 0 && !OnlyLoopback)
         {
             problems.Add($"identity: single-user mode is for loopback addresses, and {string.Join(", ", Urls.Concat(GrpcUrls))} is reachable from elsewhere");
+        }
+
+        if (ModelRepository is not null && !Directory.Exists(ModelRepository))
+        {
+            problems.Add($"model-repository: there is no folder {ModelRepository}");
         }
 
         if (DrainTime < TimeSpan.Zero || DrainTime > TimeSpan.FromMinutes(10))

@@ -14,6 +14,7 @@ using Slipway.Scale;
 using Slipway.Server.Api;
 using Slipway.Server.Mlflow;
 using Slipway.Server.Oip;
+using Slipway.Serving;
 using Slipway.Web;
 
 namespace Slipway.Server;
@@ -142,7 +143,8 @@ public sealed class SlipwayServer : IAsyncDisposable
         // Hosted services stop in reverse order: whoever wakes work stops before the silo that does it.
         builder.AddSilo();
         builder.Services.AddSingleton(new RegistryOptions { WebhooksToLoopback = options.WebhooksToLoopback });
-        Modules.AddAll(builder.Services, options.DataDirectory, options.PublicUrl);
+        var serving = new ServingOptions { ModelRepository = options.ModelRepository is { } folder ? Path.GetFullPath(folder) : null };
+        Modules.AddAll(builder.Services, options.DataDirectory, options.PublicUrl, serving);
         builder.Services.AddSingleton<Auth>();
         builder.Services.AddSingleton<Admission>();
         builder.Services.AddSingleton<SignedUrls>();

@@ -101,6 +101,10 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
         },
         ct);
 
+    /// <summary>Records that a model of the repository's folder was loaded or unloaded; it has no row.</summary>
+    public Task RecordAsync(Actor actor, string endpoint, bool loaded, CancellationToken ct) => database.WriteAsync(
+        tx => journal.AppendAsync(tx, actor, loaded ? Events.EndpointLoaded : Events.EndpointUnloaded, new Subject("endpoint", endpoint)), ct);
+
     /// <summary>Stored endpoints by name; all of them without a name.</summary>
     public async Task<IReadOnlyList<(EndpointRow Row, RouteSpec Route)>> ListAsync(string? name, CancellationToken ct)
     {

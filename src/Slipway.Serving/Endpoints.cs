@@ -1,6 +1,7 @@
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Registry;
+using Slipway.Serving.Repository;
 using Slipway.Serving.Routing;
 using Slipway.Serving.Runtimes;
 using Slipway.Serving.Tensors;
@@ -19,9 +20,10 @@ public sealed class Endpoints
     private readonly Inference _inference;
     private readonly Models _models;
     private readonly Gates _gates;
+    private readonly ModelRepository _repository;
 
-    internal Endpoints(Deployments deployments, LoadedModels loaded, Routes routes, Inference inference, Models models, Gates gates) =>
-        (_deployments, _loaded, _routes, _inference, _models, _gates) = (deployments, loaded, routes, inference, models, gates);
+    internal Endpoints(Deployments deployments, LoadedModels loaded, Routes routes, Inference inference, Models models, Gates gates, ModelRepository repository) =>
+        (_deployments, _loaded, _routes, _inference, _models, _gates, _repository) = (deployments, loaded, routes, inference, models, gates, repository);
 
     /// <summary>
     /// Creates an endpoint that serves one version. Refused if the version's gate is not granted (PreconditionFailed), the model cannot be
@@ -36,6 +38,12 @@ public sealed class Endpoints
                 "use 1 to 100 letters, digits, dots, dashes and underscores that do not begin with a dot, and not the word stats");
         }
 
+        if (_repository.Holds(request.Name))
+        {
+            throw new SlipwayException(
+                ErrorCode.AlreadyExists, $"cannot create endpoint '{request.Name}'", "a model of the repository's folder has that name", "choose another name");
+        }
+
         request.Settings?.Demand("cannot create the endpoint");
         var version = await DeployableAsync(request.ModelVersion, request.Policy, request.Settings?.Runtime, ct);
         await _routes.PublishAsync(await _deployments.CreateAsync(actor, request, version, ct), ct);
@@ -48,6 +56,7 @@ public sealed class Endpoints
     /// </summary>
     public async Task<Endpoint> DeployAsync(Actor actor, string endpoint, string modelVersion, string cause, CancellationToken ct)
     {
+        DemandStored(endpoint, "deploy to");
         var present = await GetAsync(endpoint, ct);
         var version = await DeployableAsync(modelVersion, present.Policy, present.Route.Settings?.Runtime, ct);
         await _routes.PublishAsync(await _deployments.DeployAsync(actor, endpoint, version, cause, ct), ct);
@@ -79,14 +88,16 @@ public sealed class Endpoints
 
     /// <summary>The endpoint; NotFound if there is none.</summary>
     public async Task<Endpoint> GetAsync(string name, CancellationToken ct) =>
-        (await _deployments.ListAsync(name, ct)).Select(Of).FirstOrDefault() ?? throw Deployments.Missing(name);
+        (await _deployments.ListAsync(name, ct)).Select(Of).FirstOrDefault() ?? OfRepository().FirstOrDefault(endpoint => endpoint.Name == name) ?? throw Deployments.Missing(name);
 
     /// <summary>All endpoints by name.</summary>
-    public async Task<IReadOnlyList<Endpoint>> ListAsync(CancellationToken ct) => [.. (await _deployments.ListAsync(null, ct)).Select(Of)];
+    public async Task<IReadOnlyList<Endpoint>> ListAsync(CancellationToken ct) =>
+        [.. (await _deployments.ListAsync(null, ct)).Select(Of).Concat(OfRepository()).OrderBy(endpoint => endpoint.Name, StringComparer.Ordinal)];
 
     /// <summary>Removes an endpoint; requests in flight finish. Conflict while a rollout is in progress.</summary>
     public async Task DeleteAsync(Actor actor, string name, CancellationToken ct)
     {
+        DemandStored(name, "delete");
         await _deployments.DeleteAsync(actor, name, ct);
         await _routes.RemoveAsync(name, ct);
     }
@@ -94,6 +105,13 @@ public sealed class Endpoints
     /// <summary>Takes an endpoint out of memory on every node until it is loaded again; requests in flight finish. Harmless when it is out already.</summary>
     public async Task UnloadAsync(Actor actor, string name, CancellationToken ct)
     {
+        if (_repository.Holds(name))
+        {
+            await _deployments.RecordAsync(actor, name, loaded: false, ct);
+            await _routes.UnloadAsync(name, ct);
+            return;
+        }
+
         await _deployments.SetLoadedAsync(actor, name, loaded: false, ct);
         await _routes.UnloadAsync(name, ct);
     }
@@ -101,6 +119,13 @@ public sealed class Endpoints
     /// <summary>Serves an endpoint again. One that is served already goes on without a gap: its versions never change.</summary>
     public async Task LoadAsync(Actor actor, string name, CancellationToken ct)
     {
+        if (_repository.Holds(name))
+        {
+            await _repository.LoadAsync(name, ct);
+            await _deployments.RecordAsync(actor, name, loaded: true, ct);
+            return;
+        }
+
         await _deployments.SetLoadedAsync(actor, name, loaded: true, ct);
         await _routes.LoadAsync(await _deployments.FindAsync(name, ct) ?? throw Deployments.Missing(name), ct);
     }
@@ -180,6 +205,20 @@ public sealed class Endpoints
         return name;
     }
 
+    // What the folder holds is changed there.
+    private void DemandStored(string name, string act)
+    {
+        if (_repository.Holds(name))
+        {
+            throw new SlipwayException(
+                ErrorCode.Conflict, $"cannot {act} endpoint '{name}'", "it is a model of the repository's folder", $"change the folder and load the model again: POST /v2/repository/models/{name}/load");
+        }
+    }
+
+    /// <summary>The models of the repository's folder that this node serves.</summary>
+    private IEnumerable<Endpoint> OfRepository() => _routes.All.Where(route => route is { FromRepository: true, Table: not null }).Select(route => (route.Endpoint, route.Table!.Spec)).Select(served => new Endpoint(
+        served.Endpoint, null, served.Spec, true, null, "model repository", Time.FromMicros(served.Spec.Revision), Time.FromMicros(served.Spec.Revision)));
+
     private Endpoint Of((Deployments.EndpointRow Row, RouteSpec Route) stored)
     {
         var route = _routes.Find(stored.Row.Name);
@@ -190,6 +229,6 @@ public sealed class Endpoints
     }
 
     // 'stats' is a path of the protocol beside the model names.
-    private static bool IsName(string name) =>
+    internal static bool IsName(string name) =>
         name.Length is > 0 and <= 100 && name[0] != '.' && name != "stats" && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
 }

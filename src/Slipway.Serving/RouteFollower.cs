@@ -59,7 +59,7 @@ internal sealed partial class RouteFollower(Deployments deployments, Routes rout
         }
 
         var names = stored.Select(row => row.Name).ToHashSet(StringComparer.Ordinal);
-        foreach (var route in routes.All.Where(route => !names.Contains(route.Endpoint)))
+        foreach (var route in routes.All.Where(route => !route.FromRepository && !names.Contains(route.Endpoint)))
         {
             await RefreshAsync(route.Endpoint, routes.PublishAsync, ct);
         }

@@ -2,6 +2,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Serving.Batching;
+using Slipway.Serving.Repository;
 using Slipway.Serving.Routing;
 using Slipway.Serving.Runtimes;
 
@@ -18,23 +19,26 @@ public static class ServingModule
             "SELECT 'endpoint ' || e.name AS holder, r.spec AS text FROM serving_endpoints e JOIN serving_route_revisions r ON r.endpoint = e.name AND r.revision = e.revision", Serves: true));
         services.AddSingleton(new SubjectHold("SELECT 'rollout ' || id AS holder, candidate AS text FROM serving_rollouts WHERE active = 1", Serves: true));
         services.AddSingleton(options ?? new ServingOptions());
+        services.AddSingleton<RepositoryFolder>();
         services.AddSingleton<LoadedModels>();
         services.AddSingleton<Scheduler>();
         services.AddSingleton<Routes>();
         services.AddSingleton<Inference>();
         services.AddSingleton<Deployments>();
         services.AddSingleton<RouteFollower>();
+        services.AddSingleton<ModelRepository>();
         services.AddSingleton<RolloutTransitions>();
         services.AddSingleton<RolloutObserver>();
         services.AddSingleton<RolloutReactions>();
         services.AddSingleton(p => new Endpoints(
             p.GetRequiredService<Deployments>(), p.GetRequiredService<LoadedModels>(), p.GetRequiredService<Routes>(), p.GetRequiredService<Inference>(),
-            p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Gates>()));
+            p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Gates>(), p.GetRequiredService<ModelRepository>()));
         services.AddSingleton(p => new Rollouts(
             p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<RolloutObserver>(), p.GetRequiredService<Routes>(),
             p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
         services.AddClockedWork<RolloutWork>();
         services.AddHostedService(p => p.GetRequiredService<RouteFollower>());
+        services.AddHostedService(p => p.GetRequiredService<ModelRepository>());
         services.AddHostedService(p => p.GetRequiredService<RolloutReactions>());
         services.AddSubscription<RouteFollower>(
             "serving.routes", Delivery.EveryNode, [Events.EndpointChanged, Events.EndpointDeleted], static (follower, entry, ct) => follower.HandleAsync(entry, ct));

@@ -21,6 +21,9 @@ public sealed record ServingOptions
     /// <summary>Slipway's own worker for ONNX models in a child process; <c>{model}</c> and <c>{socket}</c> are filled in.</summary>
     public IReadOnlyList<string> Worker { get; init; } = OwnWorker();
 
+    /// <summary>A folder of models as Triton lays it out (MODEL/VERSION/model.onnx), served as it is; null: none.</summary>
+    public string? ModelRepository { get; init; }
+
     /// <summary>Rows of one request that are logged as predictions of their own.</summary>
     public int MaxLoggedRows { get; init; } = 10_000;
 

@@ -179,6 +179,37 @@ public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer
     }
 
     [Fact]
+    public async Task A_file_becomes_an_endpoint_in_one_command()
+    {
+        await using var server = new RunningServer();
+        await server.InitializeAsync();
+        File.Copy(Path.Combine(AppContext.BaseDirectory, "models", "iris_logreg.onnx"), Path.Combine(server.Folder, "iris.onnx"));
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "rows.csv"), "a,b,c,d\n5.9,3,5.1,1.8\n5.1,3.5,1.4,0.2\n", TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "words.csv"), "a,b,c,d\n5.9,3,long,1.8\n", TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "three.csv"), "a,b,c\n5.9,3,5.1\n", TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "truth.csv"), "prediction_id,value\nflower-1,often\n", TestContext.Current.CancellationToken);
+        await Transcript.MatchesAsync(server, "serve",
+        [
+            "endpoint create flowers --onnx FOLDER/iris.onnx --wait",
+            "endpoint create flowers --onnx FOLDER/iris.onnx",
+            "endpoint create more --onnx FOLDER/iris.onnx --model flowers",
+            "endpoint create other --onnx FOLDER/rows.csv",
+            "endpoint create other --onnx FOLDER/nothing.onnx",
+            "endpoint create other",
+            "endpoint create other --version flowers/1 --onnx FOLDER/iris.onnx",
+            "endpoint list",
+            "endpoint infer flowers FOLDER/rows.csv --csv",
+            "endpoint infer flowers FOLDER/words.csv --csv",
+            "endpoint infer flowers FOLDER/three.csv --csv",
+            "endpoint infer nowhere FOLDER/rows.csv --csv",
+            "label push FOLDER/truth.csv --endpoint flowers",
+            "label status flowers",
+            "version show flowers/2 --columns NAME,VERSION,STATUS",
+            "endpoint delete more --yes",
+        ]);
+    }
+
+    [Fact]
     public async Task A_pipeline_is_applied_run_and_triggered()
     {
         await using var server = new RunningServer();

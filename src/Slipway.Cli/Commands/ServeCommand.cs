@@ -17,6 +17,7 @@ internal static class ServeCommand
         var data = new Option<string>("--data") { Description = "The data folder, made when absent (or SLIPWAY_DATA)", DefaultValueFactory = _ => terminal.Environment("SLIPWAY_DATA") is { Length: > 0 } folder ? folder : "slipway-data", HelpName = "folder" };
         var urls = new Option<string[]>("--urls") { Description = "Addresses to listen on; port 0 takes a free one", DefaultValueFactory = _ => [Session.DefaultUrl], AllowMultipleArgumentsPerToken = true, HelpName = "address" };
         var grpc = new Option<string[]>("--grpc-urls") { Description = "Addresses of gRPC (HTTP/2 without TLS); none switches it off", DefaultValueFactory = _ => [SlipwayOptions.DefaultGrpcUrl], AllowMultipleArgumentsPerToken = true, HelpName = "address" };
+        var repository = new Option<string?>("--model-repository") { Description = "Serve this folder of MODEL/VERSION/model.onnx as it is, beside the endpoints", HelpName = "folder" };
         var postgres = new Option<string?>("--postgres") { Description = "Keep the rows in PostgreSQL: a connection string (or SLIPWAY_POSTGRES)", DefaultValueFactory = _ => terminal.Environment("SLIPWAY_POSTGRES"), HelpName = "connection" };
         var identity = new Option<string>("--identity") { Description = "auto, single-user or required", DefaultValueFactory = _ => "auto" };
         identity.AcceptOnlyFromAmong("auto", "single-user", "required");
@@ -24,12 +25,13 @@ internal static class ServeCommand
         var verbose = new Option<bool>("--verbose") { Description = "Log every request" };
         var loopback = new Option<bool>("--webhooks-to-loopback") { Description = "Webhooks of the model registry may post to this machine" };
         return new Verb("serve", "Runs the server, its pages and its interfaces", "slipway serve", "slipway serve --data /var/lib/slipway --urls http://0.0.0.0:5600")
-            .With(data, urls, grpc, postgres, identity, publicUrl, loopback, verbose)
+            .With(data, urls, grpc, repository, postgres, identity, publicUrl, loopback, verbose)
             .Does(globals, terminal, s => ServeAsync(
                 s,
                 s.Value(data)!,
                 Addresses(s.Value(urls)!),
                 GrpcAddresses(s, grpc),
+                s.Value(repository),
                 s.Value(postgres),
                 s.Value(identity)!,
                 s.Value(publicUrl),
@@ -37,13 +39,14 @@ internal static class ServeCommand
                 s.Value(verbose)));
     }
 
-    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, IReadOnlyList<string> grpcUrls, string? postgres, string identity, string? publicUrl, bool loopback, bool verbose)
+    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, IReadOnlyList<string> grpcUrls, string? repository, string? postgres, string identity, string? publicUrl, bool loopback, bool verbose)
     {
         var options = new SlipwayOptions
         {
             DataDirectory = data,
             Urls = urls,
             GrpcUrls = grpcUrls,
+            ModelRepository = repository,
             Postgres = string.IsNullOrEmpty(postgres) ? null : postgres,
             Identity = identity switch { "single-user" => IdentityMode.SingleUser, "required" => IdentityMode.Required, _ => IdentityMode.Auto },
             WebhooksToLoopback = loopback,

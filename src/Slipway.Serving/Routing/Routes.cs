@@ -105,6 +105,22 @@ internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, P
         }
     }
 
+    /// <summary>Makes an endpoint of the model repository known, before or instead of serving it.</summary>
+    public async Task ClaimAsync(string endpoint, string why, CancellationToken ct)
+    {
+        await _publishing.WaitAsync(ct);
+        try
+        {
+            var route = Find(endpoint) ?? Add(endpoint);
+            route.FromRepository = true;
+            route.NotReady = why;
+        }
+        finally
+        {
+            _publishing.Release();
+        }
+    }
+
     /// <summary>Serves an endpoint again.</summary>
     public async Task LoadAsync(RouteSpec spec, CancellationToken ct)
     {
@@ -188,6 +204,9 @@ internal sealed class Route(string endpoint, ChannelWriter<NodeRevert> reverts)
 
     /// <summary>What requests use; null until a model is loaded.</summary>
     public RouteTable? Table => Volatile.Read(ref _table);
+
+    /// <summary>Whether it is a model of the repository's folder, and no stored endpoint.</summary>
+    public bool FromRepository { get; set; }
 
     /// <summary>Whether it was taken out of memory on purpose.</summary>
     public bool Unloaded { get; set; }

@@ -7,7 +7,7 @@ namespace Slipway.Serving.Runtimes;
 /// <summary>
 /// A model in use: holds requests against its signature, whichever runtime runs it, and frees it when its owner and its last request have left.
 /// </summary>
-internal sealed class LoadedModel(IModelRuntime runtime) : IDisposable
+internal sealed class LoadedModel(IModelRuntime runtime, MlflowModel? mlflow = null) : IDisposable
 {
     private readonly Port[] _inputs = [.. runtime.Signature.Inputs.Select(spec => new Port(spec, ClassMap: false))];
     private readonly Dictionary<string, int> _index = runtime.Signature.Inputs.Index().ToDictionary(pair => pair.Item.Name, pair => pair.Index, StringComparer.Ordinal);
@@ -17,7 +17,7 @@ internal sealed class LoadedModel(IModelRuntime runtime) : IDisposable
     public SemaphoreSlim? Slots { get; } = runtime.Traits.Elsewhere > 0 ? new(runtime.Traits.Elsewhere, runtime.Traits.Elsewhere) : null;
 
     /// <summary>Inputs, outputs and feature names as the model declares them.</summary>
-    public ModelSignature Signature => runtime.Signature;
+    public ModelSignature Signature { get; } = mlflow?.Name(runtime.Signature) ?? runtime.Signature;
 
     public RuntimeTraits Traits => runtime.Traits;
 
@@ -58,6 +58,11 @@ internal sealed class LoadedModel(IModelRuntime runtime) : IDisposable
     /// <summary>Puts the inputs into the model's order; returns the refusal, naming what came and what was expected, if they do not fit its signature.</summary>
     public RunResult? Fit(InferRequest request)
     {
+        if (mlflow?.Adapt(request, runtime.Signature) is { } misfit)
+        {
+            return new(ErrorCode.InvalidArgument, misfit) { Refused = true };
+        }
+
         Span<int> order = _inputs.Length <= 64 ? stackalloc int[64] : new int[_inputs.Length];
         order = order[.._inputs.Length];
         if (Match(request, order) is { } mismatch)

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 using Slipway.Registry;
+using Slipway.Serving.Repository;
 
 namespace Slipway.Serving.Runtimes;
 
@@ -9,7 +10,8 @@ namespace Slipway.Serving.Runtimes;
 /// it was written. Versions that no route uses stay warm up to a bound of number and memory, the least recently used leaving first; what routes
 /// use is never taken from them, so a version for which there is no memory is refused.
 /// </summary>
-internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout layout, ServingOptions options, TimeProvider clock, ILogger<LoadedModels> log) : IDisposable
+internal sealed class LoadedModels(
+    Models models, IBlobStore blobs, DataLayout layout, RepositoryFolder repository, ServingOptions options, TimeProvider clock, ILogger<LoadedModels> log) : IDisposable
 {
     private readonly Lock _gate = new();
     private readonly Dictionary<(string Version, RuntimeSettings? Runtime), Entry> _entries = [];
@@ -154,11 +156,17 @@ internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout l
             return new(await RemoteRuntime.ConnectAsync(runtime, name, clock, CancellationToken.None));
         }
 
+        if (RepositoryFolder.Holds(modelVersion))
+        {
+            return FromRepository(modelVersion, entry);
+        }
+
         var version = await models.GetVersionAsync(name, number, CancellationToken.None);
         var command = runtime is null ? null : Command(runtime);
-        var main = runtime?.Command is null ? MainFile(version) : null;
+        var (mlflow, home) = await MlflowAsync(version);
+        var main = runtime?.Command is null ? mlflow is null ? MainFile(version) : MainFile(version, mlflow, home) : null;
         // External data lies beside the model, so its whole folder is copied, and nothing outside of it can be reached.
-        var root = main is null ? "" : Path.GetDirectoryName(main.Path) ?? "";
+        var root = main is null ? "" : mlflow is null ? Path.GetDirectoryName(main.Path) ?? "" : home;
         var files = version.Files.Where(file => root.Length == 0 || file.Path.StartsWith(root + "/", StringComparison.Ordinal)).ToList();
         Reserve(entry, runtime is null ? files.Sum(file => file.Size) : (long)runtime.MemoryMiB << 20, modelVersion);
         var folder = Path.Combine(layout.Temporary, $"model-{Ids.New()}");
@@ -171,14 +179,14 @@ internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout l
                 await CopyAsync(file, Confined(folder, file.Path[(root.Length == 0 ? 0 : root.Length + 1)..]));
             }
 
-            var path = main is null ? folder : Path.Combine(folder, Path.GetFileName(main.Path));
+            var path = main is null ? folder : Confined(folder, main.Path[(root.Length == 0 ? 0 : root.Length + 1)..]);
             if (runtime is null)
             {
-                return new(OnnxRuntime.Load(path));
+                return new(OnnxRuntime.Load(path), mlflow);
             }
 
             handedOver = true;
-            return new(await ProcessRuntime.StartAsync(command!, runtime, path, folder, clock, log, CancellationToken.None));
+            return new(await ProcessRuntime.StartAsync(command!, runtime, path, folder, clock, log, CancellationToken.None), mlflow);
         }
         finally
         {
@@ -188,6 +196,41 @@ internal sealed class LoadedModels(Models models, IBlobStore blobs, DataLayout l
                 Directory.Delete(folder, recursive: true);
             }
         }
+    }
+
+    private LoadedModel FromRepository(string modelVersion, Entry entry)
+    {
+        Reserve(entry, repository.Bytes(modelVersion), modelVersion);
+        var folder = Path.Combine(layout.Temporary, $"model-{Ids.New()}");
+        Directory.CreateDirectory(folder);
+        try
+        {
+            return new(OnnxRuntime.Load(repository.Copy(modelVersion, folder)));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    /// <summary>What the version's MLmodel says, and the folder that it lies in; nothing for a version that is no MLflow folder.</summary>
+    private async Task<(MlflowModel? Model, string Home)> MlflowAsync(ModelVersion version)
+    {
+        if (version.Files.Where(file => Path.GetFileName(file.Path) == MlflowModel.FileName).MinBy(file => file.Path.Length) is not { } file)
+        {
+            return (null, "");
+        }
+
+        await using var content = await blobs.OpenAsync(file.Hash, CancellationToken.None);
+        return (MlflowModel.Read(content, file.Size), Path.GetDirectoryName(file.Path) ?? "");
+    }
+
+    private static ModelFile MainFile(ModelVersion version, MlflowModel mlflow, string home)
+    {
+        var path = home.Length == 0 ? mlflow.OnnxFile : $"{home}/{mlflow.OnnxFile}";
+        return version.Files.FirstOrDefault(file => file.Path == path) ?? throw new SlipwayException(
+            ErrorCode.InvalidArgument, $"cannot serve model version {version.Name}/{version.Version}", $"its MLmodel names the file {path}, which is not among its {version.Files.Count} files",
+            "register the whole folder that MLflow wrote");
     }
 
     private IReadOnlyList<string> Command(RuntimeSettings runtime)

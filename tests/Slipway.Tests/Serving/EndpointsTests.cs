@@ -124,7 +124,7 @@ public sealed class EndpointsTests
         await using var world = await CreateAsync(engine);
         await EndpointAsync(world);
         // A second set of routes over the same tables is what another node, or this one after a restart, has.
-        using var models = new LoadedModels(world.Get<Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new(), world.Clock, NullLogger<LoadedModels>.Instance);
+        using var models = new LoadedModels(world.Get<Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new(new()), new(), world.Clock, NullLogger<LoadedModels>.Instance);
         using var routes = new Routes(models, world.Get<Scheduler>(), world.Get<Predictions>(), new(), NullLogger<Routes>.Instance);
         using var follower = new RouteFollower(world.Get<Deployments>(), routes, new(), world.Clock, world.Get<Microsoft.Extensions.Logging.ILogger<RouteFollower>>());
         await follower.CatchUpAsync(None);
@@ -168,7 +168,7 @@ public sealed class EndpointsTests
     public async Task Idle_models_leave_memory_beyond_the_bound()
     {
         await using var world = await CreateAsync(Engine.Sqlite);
-        using var models = new LoadedModels(world.Get<Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new() { IdleModels = 1 }, world.Clock, NullLogger<LoadedModels>.Instance);
+        using var models = new LoadedModels(world.Get<Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new(new()), new() { IdleModels = 1 }, world.Clock, NullLogger<LoadedModels>.Instance);
         var first = await models.PinAsync(Good, null, None);
         Assert.Same(first, await models.PinAsync(Good, null, None));
         models.Unpin(first);

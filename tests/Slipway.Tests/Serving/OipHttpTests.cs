@@ -172,7 +172,8 @@ public sealed class OipHttpTests : IAsyncLifetime
         return new(response.StatusCode, response.Content.Headers.ContentType?.ToString(), response.Headers, await response.Content.ReadAsByteArrayAsync());
     }
 
-    private static (byte[] Body, int JsonLength) Binary(string model)
+    /// <summary>A model's case as a body with binary tensors, and the length of its JSON.</summary>
+    internal static (byte[] Body, int JsonLength) Binary(string model)
     {
         var tail = new MemoryStream();
         var inputs = ReferenceModels.Case(model).GetProperty("request").GetProperty("inputs").EnumerateArray().Select(input =>
