@@ -78,7 +78,7 @@ internal sealed class OnnxRuntime : IModelRuntime
         catch (OnnxRuntimeException failure)
         {
             throw new SlipwayException(
-                ErrorCode.InvalidArgument, "cannot load the model", Trim(failure.Message), "check the file with onnx.checker and export it again", failure);
+                ErrorCode.InvalidArgument, "cannot load the model", Trim(failure.Message.Replace(path, Path.GetFileName(path), StringComparison.Ordinal)), "check the file with onnx.checker and export it again", failure);
         }
     }
 
