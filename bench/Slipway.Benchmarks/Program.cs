@@ -32,7 +32,19 @@ switch (args)
     case ["body", var model, var rows, var target]:
         Console.WriteLine(Servers.Body(model, int.Parse(rows, System.Globalization.CultureInfo.InvariantCulture), target));
         return 0;
+    case ["monitoring"]:
+        MonitoringBench.Memory(1_000_000);
+        return 0;
+    case ["monitoring", "rows", var rows]:
+        MonitoringBench.Memory(int.Parse(rows));
+        return 0;
+    case ["monitoring", "write", var folder, var rows]:
+        MonitoringBench.WriteCsv(folder, int.Parse(rows));
+        return 0;
+    case ["monitoring", "csv", var folder]:
+        MonitoringBench.Csv(folder);
+        return 0;
     default:
-        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL");
+        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
         return 2;
 }

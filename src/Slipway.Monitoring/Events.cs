@@ -16,6 +16,9 @@ public sealed record PredictionBatchPart(string Endpoint, string ModelVersion, l
 /// <summary>Body of `monitor.created`.</summary>
 public sealed record MonitorCreated(string MonitorId, string Endpoint, string ModelVersion, string Reference, long ReferenceRows, double? ReferenceAuc, string ConfigDigest);
 
+/// <summary>Body of `label.deleted`: how many labels were forgotten, not which.</summary>
+public sealed record LabelsDeleted(string Endpoint, int Predictions, long Revisions);
+
 /// <summary>Body of `alert.fired`: the numbers of the strongest member of the alert's group.</summary>
 public sealed record AlertFired(string AlertId, string Monitor, string Endpoint, string ModelVersion, string Metric, string? Column, double Value, double Threshold, long N, DateTimeOffset WindowStart, DateTimeOffset WindowEnd, string Sentence, string? Family = null);
 

@@ -25,7 +25,7 @@ public static class MonitoringModule
         services.AddSingleton(p => new PredictionLog(options.Directory ?? p.GetRequiredService<DataLayout>().Predictions, options, p.GetRequiredService<TimeProvider>(), p.GetRequiredService<ILogger<PredictionLog>>()));
         services.AddSingleton<PredictionArchive>();
         services.AddSingleton(p => new Predictions(p.GetRequiredService<PredictionArchive>()));
-        services.AddSingleton(p => new Labels(p.GetRequiredService<Database>(), p.GetRequiredService<PredictionArchive>(), options, p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new Labels(p.GetRequiredService<Database>(), p.GetRequiredService<PredictionArchive>(), p.GetRequiredService<Journal>(), options, p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new Health(p.GetRequiredService<TimeProvider>()));
         services.AddSingleton<Groups>();
         services.AddSingleton<AlertState>();

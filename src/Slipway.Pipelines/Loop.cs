@@ -15,14 +15,15 @@ namespace Slipway.Pipelines;
 /// (people approve)     -> approval.granted -> the rollout starts, steps, and finishes or aborts          Serving
 /// rollout.finished     -> (the alias champion has moved with it) monitoring goes on against what the     OnFinishedAsync
 ///                         new version was validated on; the monitor of the old version is closed
-/// endpoint.created     -> its first version is the champion that later ones are compared with          OnCreatedAsync
+/// endpoint.created     -> its first version is the champion that later ones are compared with, and is    OnCreatedAsync
+///                         watched by default against what it was validated on
 /// </code>
 /// An aborted rollout changes neither alias nor monitor: the champion stays what it was.
 /// </summary>
 internal sealed partial class Loop(Triggers triggers, References references, Models models, Monitors monitors, ILogger<Loop> log)
 {
     private const string Champion = "champion";
-    private static readonly Actor Self = Actor.System("loop");
+    private static readonly Actor Self = Actor.System(Monitors.ByDefault);
 
     public Task OnAlertAsync(JournalEntry entry, CancellationToken ct) => triggers.DecideAsync(entry.Read<AlertFired>().AlertId, ct);
 
@@ -57,11 +58,32 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
             // The registry has its own rule for this alias, or the version is gone; what is served stays as it is.
             Log.Uncrowned(log, modelVersion, endpoint, e.Sentence);
         }
+
+        try
+        {
+            await WatchByDefaultAsync(endpoint, modelVersion, ct);
+        }
+        catch (SlipwayException e) when (e.Code is ErrorCode.NotFound or ErrorCode.Conflict or ErrorCode.InvalidArgument)
+        {
+            Log.Unwatched(log, modelVersion, endpoint, e.Sentence);
+        }
+    }
+
+    /// <summary>
+    /// Nothing that has a stored reference goes live unwatched: drift of every feature and of the score, data quality, estimates, and performance as labels
+    /// come. Who wants it otherwise watches it in another way, which takes the default's place, or stops it.
+    /// </summary>
+    private async Task WatchByDefaultAsync(string endpoint, string modelVersion, CancellationToken ct)
+    {
+        if (await references.FindAsync(endpoint, modelVersion, ct) is { } request && await monitors.FindAsync(endpoint, request.ModelVersion, ct) is null)
+        {
+            await monitors.WatchAsync(Self, request, ct);
+        }
     }
 
     /// <summary>
     /// The monitor of the version before is the pattern for the next one: its windows and thresholds go on, its reference does not. Without such a
-    /// monitor nobody has asked for watching, and without a stored reference there is nothing to compare with.
+    /// monitor somebody has stopped it, and without a stored reference there is nothing to compare with.
     /// </summary>
     private async Task WatchAsync(string endpoint, string modelVersion, CancellationToken ct)
     {

@@ -46,6 +46,7 @@ internal static class MonitorCommand
             AlertRuleVerbs.Test(globals, terminal),
             AlertRuleVerbs.List(globals, terminal),
             AlertRuleVerbs.Apply(globals, terminal),
+            MonitorTest.Build(globals, terminal),
             new Verb("stop", "Ends a monitor", "slipway monitor stop 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor stop 0193a7c2f0d27f3c9a41b6d0a2e5c001 --yes")
                 .With(monitor, dry, yes)
                 .Does(globals, terminal, async s =>

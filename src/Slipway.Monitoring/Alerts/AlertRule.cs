@@ -172,7 +172,7 @@ internal sealed record AlertRule(string State, long Since, IReadOnlyList<RuleObs
         }
 
         bool alert = point.State == PointState.Alert;
-        int breach = Families.Of(point.Metric) == Families.Drift ? DriftLevel.Rank(point.Level) : DriftLevel.Rank(DriftLevel.Major);
+        int breach = Families.HasLevels(Families.Of(point.Metric)) ? DriftLevel.Rank(point.Level) : DriftLevel.Rank(DriftLevel.Major);
         return new RuleObservation(Foundation.Time.ToMicros(point.WindowStart), alert ? breach : 0, !alert && point.Clear);
     }
 }

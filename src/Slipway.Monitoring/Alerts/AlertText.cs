@@ -32,6 +32,8 @@ internal static class AlertText
     {
         "psi" or "score_psi" => Drifted(m, reference, thresholds),
         "missing_rate" => $"`{m.Column}` is missing in {Percent(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Percent(m.Threshold)})",
+        "concept_gap" => $"realized AUC is {Number(m.Value)} away from what the scores promise (above {Number(m.Threshold)}): the relation of inputs and outcomes has changed",
+        "unseen_rate" => $"`{m.Column}` has values that the reference does not have in {Percent(m.Value)} of the rows (above {Percent(m.Threshold)})",
         "auc" => $"AUC fell to {Number(m.Value)} (below {Number(m.Threshold)}{(reference.Performance?.Auc is { } auc ? $", reference {Number(auc)}" : "")}; {Covered(window)})",
         _ => $"{m.Metric.Replace('_', ' ')} is {Number(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Number(m.Threshold)})",
     };
@@ -83,12 +85,18 @@ public static class Families
     /// <summary>A program posted it.</summary>
     public const string Posted = "posted";
 
-    internal static readonly string[] All = [Drift, Quality, Performance];
+    /// <summary>Labels say otherwise than the scores promised: the relation of inputs and outcomes has changed.</summary>
+    public const string Concept = "concept";
+
+    internal static readonly string[] All = [Drift, Quality, Performance, Concept];
 
     /// <summary>Whether an alert of this family says that nothing is known, rather than that something is wrong with the model.</summary>
     public static bool IsBlind(string family) => family is NoData or MonitorError;
 
     internal static string OfRule(string name) => $"rule:{name}";
 
-    internal static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, "missing_rate" => Quality, "rows" => "", _ => Performance };
+    internal static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, "missing_rate" or "unseen_rate" => Quality, "concept_gap" => Concept, "rows" => "", _ => Performance };
+
+    /// <summary>Whether rules of a family rank their breaches by the point's level; in other families every breach is major.</summary>
+    internal static bool HasLevels(string family) => family is Drift or Concept;
 }

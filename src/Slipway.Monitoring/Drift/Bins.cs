@@ -1,18 +1,31 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using System.Text.Json.Serialization;
 
 namespace Slipway.Monitoring;
 
 /// <summary>
-/// How one column is cut into bins, fixed once from the reference so that bin counts of any window add up exactly.
-/// <see cref="QuantileRule"/>: bin i = (Edges[i-1], Edges[i]] with open ends. <see cref="ValuesRule"/> and
-/// <see cref="CategoriesRule"/>: one bin a value and a last bin `other`, which is empty in the reference (values) or holds what is
-/// left after the most frequent categories. Values outside the reference range fall into the end bins or into `other`.
+/// How one column is cut into bins, fixed once from the reference so that bin counts of any window add up exactly. The name of the rule is
+/// stored with every result.
+/// <list type="bullet">
+/// <item>`quantile10`, `quantile200`: bin i = (Edges[i-1], Edges[i]] with open ends.</item>
+/// <item>`values`, `categories`: one bin a value and a last bin `other`, which is empty in the reference (values) or holds what is left after the
+/// most frequent categories.</item>
+/// <item>`distinct_pooled`: one bin a value of either side.</item>
+/// <item>`doane_ref`: bins [Edges[i], Edges[i+1]) of equal width, the last one closed, and a bin `outside`. `sturges_pooled`: the same without
+/// `outside`, since its edges hold both sides.</item>
+/// </list>
 /// </summary>
 internal sealed record Bins(string Rule, double[] Edges, double[] Values)
 {
     public const string QuantileRule = "quantile10";
+    public const string FineQuantileRule = "quantile200";
     public const string ValuesRule = "values";
     public const string CategoriesRule = "categories";
+    public const string DoaneRule = "doane_ref";
+    public const string SturgesRule = "sturges_pooled";
+    public const string PooledRule = "distinct_pooled";
 
     /// <summary>Columns with at most this many distinct reference values get one bin a value.</summary>
     public const int FewValues = 20;
@@ -20,8 +33,14 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
     /// <summary>A column that is declared categorical keeps this many of its most frequent values.</summary>
     public const int MostCategories = 50;
 
+    private double[]? padded;
+
     [JsonIgnore]
-    public int Count => Rule == QuantileRule ? Edges.Length + 1 : Values.Length + 1;
+    public int Count => ByQuantiles ? Edges.Length + 1 : Rule switch { DoaneRule => Edges.Length, SturgesRule => Edges.Length - 1, PooledRule => Values.Length, _ => Values.Length + 1 };
+
+    private bool ByQuantiles => Rule is QuantileRule or FineQuantileRule;
+
+    private bool ByWidth => Rule is DoaneRule or SturgesRule;
 
     /// <summary>Cuts a numeric reference (finite values, at least one): the rule `quantile10`, or one bin a value when they are few.</summary>
     public static Bins OfNumbers(double[] sorted)
@@ -30,20 +49,20 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
         return distinct.Length <= FewValues ? new Bins(ValuesRule, [], distinct) : OfQuantiles(sorted);
     }
 
-    /// <summary>The rule `quantile10` itself: the distinct reference quantiles 0.1 to 0.9; tied quantiles collapse.</summary>
-    public static Bins OfQuantiles(double[] sorted)
+    /// <summary>The distinct reference quantiles 1/parts to 1 - 1/parts; tied quantiles collapse. Ten parts are `quantile10`, 200 are `quantile200`.</summary>
+    public static Bins OfQuantiles(double[] sorted, int parts = 10)
     {
-        var edges = new List<double>(9);
-        for (int tenth = 1; tenth <= 9; tenth++)
+        var edges = new List<double>(parts - 1);
+        for (int part = 1; part < parts; part++)
         {
-            double edge = Quantile(sorted, tenth / 10.0);
+            double edge = Quantile(sorted, (double)part / parts);
             if (edges.Count == 0 || edge > edges[^1])
             {
                 edges.Add(edge);
             }
         }
 
-        return new Bins(QuantileRule, edges.ToArray(), []);
+        return new Bins(parts == 10 ? QuantileRule : FineQuantileRule, edges.ToArray(), []);
     }
 
     /// <summary>One bin for each of the most frequent values (ties: the smaller value first) and `other` for the rest.</summary>
@@ -66,20 +85,65 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
         return new Bins(CategoriesRule, [], kept);
     }
 
+    /// <summary>
+    /// Equal width over the reference's range by Doane's rule (1976), which adds the skewness g1 to Sturges': the width is
+    /// range / (1 + log2 n + log2(1 + |g1| / s)), s = sqrt(6 (n - 2) / ((n + 1)(n + 3))). NannyML bins by it.
+    /// </summary>
+    public static Bins OfDoane(double[] sorted)
+    {
+        double n = sorted.Length, range = sorted[^1] - sorted[0], width = 0;
+        if (n > 2 && Moments.Of(sorted).Skewness is { } skewness)
+        {
+            double s = Math.Sqrt(6 * (n - 2) / ((n + 1) * (n + 3)));
+            width = range / (1 + Math.Log2(n) + Math.Log2(1 + Math.Abs(skewness) / s));
+        }
+
+        return OfWidth(DoaneRule, sorted[0], sorted[^1], width > 0 ? (int)Math.Ceiling(range / width) : 1);
+    }
+
+    /// <summary>
+    /// ceil(1 + log2 n) bins of equal width over the pooled values of both sides (Sturges 1926), so the edges move with each window. Evidently
+    /// bins by it when the reference has more than <see cref="FewValues"/> distinct values, and by the pooled values themselves otherwise.
+    /// </summary>
+    public static Bins OfSturges(double[] sorted, double[] window)
+    {
+        if (Distinct(sorted, FewValues) is { Length: <= FewValues })
+        {
+            return new Bins(PooledRule, [], sorted.Concat(window).Distinct().Order().ToArray());
+        }
+
+        double low = Math.Min(sorted[0], window.Length == 0 ? sorted[0] : window[0]), high = Math.Max(sorted[^1], window.Length == 0 ? sorted[^1] : window[^1]);
+        double width = (high - low) / (Math.Log2(sorted.Length + window.Length) + 1);
+        return OfWidth(SturgesRule, low, high, width > 0 ? (int)Math.Ceiling((high - low) / width) : 1);
+    }
+
     /// <summary>Quantile by linear interpolation between order statistics at (n - 1) q, the rule that most numeric tools default to.</summary>
     public static double Quantile(double[] sorted, double q)
     {
         double at = (sorted.Length - 1) * q;
         int below = (int)Math.Floor(at);
-        double part = at - below;
-        double a = sorted[below], b = sorted[Math.Min(below + 1, sorted.Length - 1)];
-        return part >= 0.5 ? b - (b - a) * (1 - part) : a + (b - a) * part;
+        return Between(sorted[below], sorted[Math.Min(below + 1, sorted.Length - 1)], at - below);
     }
+
+    /// <summary>The value <paramref name="part"/> of the way from a to b, computed from the nearer end.</summary>
+    internal static double Between(double a, double b, double part) => part >= 0.5 ? b - (b - a) * (1 - part) : a + (b - a) * part;
 
     /// <summary>The bin of a finite value.</summary>
     public int IndexOf(double value)
     {
-        double[] keys = Rule == QuantileRule ? Edges : Values;
+        if (ByWidth)
+        {
+            if (!(value >= Edges[0] && value <= Edges[^1]))
+            {
+                return Edges.Length - 1;
+            }
+
+            // The last edge belongs to the last bin, every other to the bin that begins there.
+            int at = Array.BinarySearch(Edges, value);
+            return Math.Min(at < 0 ? ~at - 1 : at, Edges.Length - 2);
+        }
+
+        double[] keys = ByQuantiles ? Edges : Values;
         int low = 0, high = keys.Length;
         while (low < high)
         {
@@ -94,19 +158,166 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
             }
         }
 
-        return Rule == QuantileRule || (low < keys.Length && keys[low] == value) ? low : keys.Length;
+        return ByQuantiles || (low < keys.Length && keys[low] == value) ? low : keys.Length;
+    }
+
+    /// <summary>Adds the counts of finite values to <paramref name="counts"/> (<see cref="Count"/> long).</summary>
+    public void CountInto(ReadOnlySpan<double> values, Span<long> counts)
+    {
+        if (ByQuantiles && Edges.Length <= MostCompared)
+        {
+            CountByComparing(values, counts);
+        }
+        else if (ByQuantiles && Edges.Length <= 255)
+        {
+            CountBySearching(values, counts);
+        }
+        else
+        {
+            foreach (double value in values)
+            {
+                counts[IndexOf(value)]++;
+            }
+        }
     }
 
     /// <summary>The text of a bin for people: `(3, 7]`, `= 4`, `other`.</summary>
     public string Label(int bin)
     {
-        if (Rule != QuantileRule)
+        if (ByWidth)
+        {
+            return bin < Edges.Length - 1 ? $"[{Edges[bin]:G6}, {Edges[bin + 1]:G6}{(bin == Edges.Length - 2 ? "]" : ")")}" : "outside";
+        }
+
+        if (!ByQuantiles)
         {
             return bin < Values.Length ? $"= {Values[bin]:G6}" : "other";
         }
 
         string from = bin == 0 ? "-inf" : $"{Edges[bin - 1]:G6}";
         return bin == Edges.Length ? $"({from}, inf)" : $"({from}, {Edges[bin]:G6}]";
+    }
+
+    /// <summary>Up to this many edges, comparing eight values at once with every edge is faster than searching.</summary>
+    private const int MostCompared = 9;
+
+    private void CountByComparing(ReadOnlySpan<double> values, Span<long> counts)
+    {
+        Span<long> above = stackalloc long[MostCompared];
+        above.Clear();
+        ref double first = ref MemoryMarshal.GetReference(values);
+        int width = Vector512<double>.Count, whole = values.Length - values.Length % width;
+        int j = 0;
+        // Nine accumulators stay in registers; fewer edges are padded with one that nothing exceeds.
+        Vector512<double> e0 = Edge(0), e1 = Edge(1), e2 = Edge(2), e3 = Edge(3), e4 = Edge(4), e5 = Edge(5), e6 = Edge(6), e7 = Edge(7), e8 = Edge(8);
+        Vector512<long> c0 = Vector512<long>.Zero, c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0, c6 = c0, c7 = c0, c8 = c0;
+        for (int i = 0; i < whole; i += width)
+        {
+            Vector512<double> v = Vector512.LoadUnsafe(ref first, (nuint)i);
+            c0 -= Vector512.GreaterThan(v, e0).AsInt64();
+            c1 -= Vector512.GreaterThan(v, e1).AsInt64();
+            c2 -= Vector512.GreaterThan(v, e2).AsInt64();
+            c3 -= Vector512.GreaterThan(v, e3).AsInt64();
+            c4 -= Vector512.GreaterThan(v, e4).AsInt64();
+            c5 -= Vector512.GreaterThan(v, e5).AsInt64();
+            c6 -= Vector512.GreaterThan(v, e6).AsInt64();
+            c7 -= Vector512.GreaterThan(v, e7).AsInt64();
+            c8 -= Vector512.GreaterThan(v, e8).AsInt64();
+        }
+
+        foreach (Vector512<long> c in (ReadOnlySpan<Vector512<long>>)[c0, c1, c2, c3, c4, c5, c6, c7, c8])
+        {
+            above[j++] = Vector512.Sum(c);
+        }
+
+        for (int i = whole; i < values.Length; i++)
+        {
+            for (int e = 0; e < Edges.Length; e++)
+            {
+                above[e] += values[i] > Edges[e] ? 1 : 0;
+            }
+        }
+
+        long before = values.Length;
+        for (int e = 0; e < Edges.Length; e++)
+        {
+            counts[e] += before - above[e];
+            before = above[e];
+        }
+
+        counts[Edges.Length] += before;
+
+        Vector512<double> Edge(int at) => Vector512.Create(at < Edges.Length ? Edges[at] : double.PositiveInfinity);
+    }
+
+    private void CountBySearching(ReadOnlySpan<double> values, Span<long> counts)
+    {
+        ref double edges = ref MemoryMarshal.GetArrayDataReference(padded ??= Pad(Edges));
+        Span<int> a = stackalloc int[256], b = stackalloc int[256];
+        a.Clear();
+        b.Clear();
+        int i = 0;
+        // Four searches run side by side without a branch, so that their loads overlap.
+        for (; i <= values.Length - 4; i += 4)
+        {
+            double v0 = values[i], v1 = values[i + 1], v2 = values[i + 2], v3 = values[i + 3];
+            nint p0 = 0, p1 = 0, p2 = 0, p3 = 0;
+            for (nint step = 128; step > 0; step >>= 1)
+            {
+                p0 += Step(ref edges, p0, step, v0);
+                p1 += Step(ref edges, p1, step, v1);
+                p2 += Step(ref edges, p2, step, v2);
+                p3 += Step(ref edges, p3, step, v3);
+            }
+
+            a[(int)p0]++;
+            b[(int)p1]++;
+            a[(int)p2]++;
+            b[(int)p3]++;
+        }
+
+        for (int bin = 0; bin <= Edges.Length; bin++)
+        {
+            counts[bin] += a[bin] + b[bin];
+        }
+
+        for (; i < values.Length; i++)
+        {
+            counts[IndexOf(values[i])]++;
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        static nint Step(ref double edges, nint at, nint step, double value)
+        {
+            bool above = Unsafe.Add(ref edges, at + step - 1) < value;
+            return -(nint)Unsafe.BitCast<bool, byte>(above) & step;
+        }
+
+        static double[] Pad(double[] edges)
+        {
+            double[] to = new double[256];
+            Array.Fill(to, double.PositiveInfinity);
+            edges.CopyTo(to, 0);
+            return to;
+        }
+    }
+
+    private static Bins OfWidth(string rule, double low, double high, int count)
+    {
+        if (high == low)
+        {
+            (low, high) = (low - 0.5, high + 0.5);
+        }
+
+        double step = (high - low) / count;
+        double[] edges = new double[count + 1];
+        for (int i = 0; i < count; i++)
+        {
+            edges[i] = low + i * step;
+        }
+
+        edges[count] = high;
+        return new Bins(rule, edges, []);
     }
 
     private static double[] Distinct(double[] sorted, int most)

@@ -12,6 +12,15 @@ namespace Slipway.Monitoring;
 /// <param name="Clear">Whether the index is far enough below its limit to end a drift (hysteresis).</param>
 internal sealed record DriftVerdict(string State, string Level, double? Psi, double? P, double? AdjustedP, double? Material, double? Limit, string? Why, bool Clear = false);
 
+/// <summary>Counts of one column on both sides in the same bins, with the rows that they come from.</summary>
+internal sealed record ComparedBins(long[] Reference, long ReferenceFinite, long ReferenceRows, long[] Window, long WindowFinite, long WindowRows)
+{
+    public int Bins => Reference.Length;
+
+    /// <summary>1/n_r + 1/n_c: without drift the index is this times chi-square.</summary>
+    public double Scale => 1.0 / ReferenceFinite + 1.0 / WindowFinite;
+}
+
 /// <summary>
 /// The default drift decision: a column alerts only when its population stability index is significant (unlikely without drift at
 /// this sample size) and material (large enough to matter). Without drift the index is distributed like
@@ -19,80 +28,68 @@ internal sealed record DriftVerdict(string State, string Level, double? Psi, dou
 /// </summary>
 internal static class Drift
 {
-    /// <summary>Bin shares under this floor count as the floor, on both sides and without renormalising.</summary>
-    public const double ShareFloor = 1e-4;
-
     /// <summary>The least rows of a window.</summary>
     public const int LeastRows = 30;
 
     /// <summary>The least reference rows a bin.</summary>
     public const int LeastReferencePerBin = 5;
 
-    /// <summary>Population stability index, sum over bins of (q - p) ln(q / p) of the two bin shares.</summary>
-    public static double Psi(ReadOnlySpan<long> reference, ReadOnlySpan<long> window)
-    {
-        double nr = Sum(reference), nc = Sum(window), psi = 0;
-        for (int i = 0; i < reference.Length; i++)
-        {
-            double p = Math.Max(reference[i] / nr, ShareFloor), q = Math.Max(window[i] / nc, ShareFloor);
-            psi += (q - p) * Math.Log(q / p);
-        }
+    /// <summary>Compares all columns of one window at once: the significance level is shared among them (<see cref="MultipleTesting"/>).</summary>
+    public static IReadOnlyList<DriftVerdict> Decide(IReadOnlyList<(ColumnReference Reference, ColumnSketch Window)> columns, Thresholds thresholds) => Decide(
+        columns.Select(c => new ComparedBins(c.Reference.Counts, c.Reference.Finite, c.Reference.Rows, c.Window.Counts, c.Window.Finite, c.Window.Rows)).ToArray(), thresholds, MultipleTesting.BenjaminiYekutieli);
 
-        return psi;
-    }
-
-    /// <summary>Compares all columns of one window at once: the significance level is shared among them (<see cref="FalseDiscovery"/>).</summary>
-    public static IReadOnlyList<DriftVerdict> Decide(IReadOnlyList<(ColumnReference Reference, ColumnSketch Window)> columns, Thresholds thresholds)
+    /// <summary>The same over bin counts, with a correction for the number of columns.</summary>
+    public static IReadOnlyList<DriftVerdict> Decide(IReadOnlyList<ComparedBins> columns, Thresholds thresholds, Func<IReadOnlyList<double>, double[]> correct)
     {
-        var first = columns.Select(c => Measure(c.Reference, c.Window)).ToArray();
-        double[] adjusted = columns.Count == 1 ? [first[0].P ?? double.NaN] : FalseDiscovery.BenjaminiYekutieli(first.Select(v => v.P ?? double.NaN).ToArray());
+        DriftVerdict[] first = columns.Select(Measure).ToArray();
+        double[] adjusted = columns.Count == 1 ? [first[0].P ?? double.NaN] : correct(first.Select(v => v.P ?? double.NaN).ToArray());
         double level = columns.Count == 1 ? thresholds.SingleAlpha : thresholds.DiscoveryRate;
-        return first.Select((v, i) => Rule(v, adjusted[i], level, columns[i].Reference, columns[i].Window, thresholds)).ToArray();
+        return first.Select((v, i) => Rule(v, adjusted[i], level, columns[i], thresholds)).ToArray();
     }
 
-    private static DriftVerdict Measure(ColumnReference reference, ColumnSketch window)
+    private static DriftVerdict Measure(ComparedBins c)
     {
-        if (window.Rows == 0)
+        if (c.WindowRows == 0)
         {
             return Without(PointState.NoData, "the window has no rows");
         }
 
-        if (reference.Finite == 0)
+        if (c.ReferenceFinite == 0)
         {
-            return Without(PointState.Undefined, $"the reference column has no finite value in {reference.Rows} rows");
+            return Without(PointState.Undefined, $"the reference column has no finite value in {c.ReferenceRows} rows");
         }
 
-        if (window.Finite == 0)
+        if (c.WindowFinite == 0)
         {
-            return Without(PointState.Undefined, $"all {window.Rows} values of the window are missing or infinite");
+            return Without(PointState.Undefined, $"all {c.WindowRows} values of the window are missing or infinite");
         }
 
-        if (window.Finite < LeastRows)
+        if (c.WindowFinite < LeastRows)
         {
-            return Without(PointState.Insufficient, $"{window.Finite} rows with a value, {LeastRows} are needed");
+            return Without(PointState.Insufficient, $"{c.WindowFinite} rows with a value, {LeastRows} are needed");
         }
 
-        int least = LeastReferencePerBin * reference.Bins.Count;
-        if (reference.Finite < least)
+        int least = LeastReferencePerBin * c.Bins;
+        if (c.ReferenceFinite < least)
         {
-            return Without(PointState.Insufficient, $"the reference has {reference.Finite} rows with a value, {least} are needed for {reference.Bins.Count} bins");
+            return Without(PointState.Insufficient, $"the reference has {c.ReferenceFinite} rows with a value, {least} are needed for {c.Bins} bins");
         }
 
-        double psi = Psi(reference.Counts, window.Counts), scale = Scale(reference, window);
-        double p = reference.Bins.Count == 1 ? 1 : Tails.ChiSquare(psi / scale, reference.Bins.Count - 1);
-        return new DriftVerdict(PointState.Ok, DriftLevel.None, psi, p, null, psi - (reference.Bins.Count - 1) * scale, null, null);
+        double psi = Distances.Psi(c.Reference, c.Window);
+        double p = c.Bins == 1 ? 1 : Tails.ChiSquare(psi / c.Scale, c.Bins - 1);
+        return new DriftVerdict(PointState.Ok, DriftLevel.None, psi, p, null, psi - (c.Bins - 1) * c.Scale, null, null);
     }
 
-    private static DriftVerdict Rule(DriftVerdict v, double adjusted, double alpha, ColumnReference reference, ColumnSketch window, Thresholds t)
+    private static DriftVerdict Rule(DriftVerdict v, double adjusted, double alpha, ComparedBins c, Thresholds t)
     {
         if (v.Psi is null)
         {
             return v;
         }
 
-        double scale = Scale(reference, window), mean = (reference.Bins.Count - 1) * scale;
+        double mean = (c.Bins - 1) * c.Scale;
         // The raw significance limit is what a single test at alpha would need; the shared limit is at least that.
-        double significant = reference.Bins.Count == 1 ? 0 : Tails.ChiSquareQuantile(alpha, reference.Bins.Count - 1) * scale;
+        double significant = c.Bins == 1 ? 0 : Tails.ChiSquareQuantile(alpha, c.Bins - 1) * c.Scale;
         string level = adjusted <= alpha ? LevelOf(v.Material!.Value, t) : DriftLevel.None;
         bool alert = DriftLevel.Rank(level) >= DriftLevel.Rank(t.AlertFrom);
         double limit = Math.Max(significant, mean + Floor(t.AlertFrom, t));
@@ -111,18 +108,5 @@ internal static class Drift
         _ => t.Warn,
     };
 
-    private static double Scale(ColumnReference reference, ColumnSketch window) => 1.0 / reference.Finite + 1.0 / window.Finite;
-
     private static DriftVerdict Without(string state, string why) => new(state, DriftLevel.None, null, null, null, null, null, why);
-
-    private static double Sum(ReadOnlySpan<long> counts)
-    {
-        long sum = 0;
-        foreach (long count in counts)
-        {
-            sum += count;
-        }
-
-        return sum;
-    }
 }

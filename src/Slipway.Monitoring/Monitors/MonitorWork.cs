@@ -223,11 +223,11 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
         long from = Time.ToMicros(start), to = Time.ToMicros(end);
         // The version is read first: a label that comes in between makes one more revision, never a lost one.
         long version = await labels.VersionAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
-        Dictionary<string, double> known = await labels.InForceAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
+        Dictionary<string, KnownLabel> known = await labels.InForceAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
         var measure = new WindowMeasure(config, reference, start, end);
         await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct))
         {
-            measure.Add(prediction, known.TryGetValue(prediction.Id, out double value) ? value : null);
+            measure.Add(prediction, known.TryGetValue(prediction.Id, out KnownLabel value) ? value : null);
         }
 
         return (measure, version);

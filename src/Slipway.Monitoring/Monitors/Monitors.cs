@@ -8,6 +8,9 @@ public sealed class Monitors
     /// <summary>The most features of one monitor.</summary>
     public const int MostFeatures = 2_000;
 
+    /// <summary>Name of the actor that watches what nobody asked to watch.</summary>
+    public const string ByDefault = "loop";
+
     /// <summary>The most points that one call gives.</summary>
     public const int MostPoints = 100_000;
 
@@ -112,12 +115,21 @@ public sealed class Monitors
     {
         MonitorRow? there = await tx.FindAsync<MonitorRow>(
             $"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE endpoint = @Endpoint AND model_version = @ModelVersion AND stopped_us IS NULL", new { row.Endpoint, row.ModelVersion });
-        if (there is not null)
+        if (there is not null && there.ConfigDigest == row.ConfigDigest && there.Reference == row.Reference)
         {
-            return there.ConfigDigest == row.ConfigDigest && there.Reference == row.Reference
-                ? there.Read()
-                : throw new SlipwayException(
-                    ErrorCode.Conflict, $"{row.ModelVersion} on endpoint \"{row.Endpoint}\" is watched already", $"monitor {there.Id} has another {(there.Reference == row.Reference ? "rule" : "reference")}", $"slipway monitor stop {there.Id}, then watch again");
+            return there.Read();
+        }
+
+        // What the system began to watch by itself gives way to what somebody asks for, as long as it has judged nothing.
+        if (there is not null && there.NextUs is null && there.CreatedBy == ByDefault && actor.Kind != ActorKind.System)
+        {
+            await tx.ExecuteAsync("DELETE FROM monitoring_monitors WHERE id = @Id", new { there.Id });
+            await journal.AppendAsync(tx, actor, "monitor.stopped", there.Read().Subject, new MonitorStopped(there.Id, there.Endpoint, there.ModelVersion), Links(there.Endpoint, there.ModelVersion));
+        }
+        else if (there is not null)
+        {
+            throw new SlipwayException(
+                ErrorCode.Conflict, $"{row.ModelVersion} on endpoint \"{row.Endpoint}\" is watched already", $"monitor {there.Id} has another {(there.Reference == row.Reference ? "rule" : "reference")}", $"slipway monitor stop {there.Id}, then watch again");
         }
 
         await tx.ExecuteAsync(

@@ -29,9 +29,13 @@ public sealed record Label(string PredictionId, double Value, DateTimeOffset At,
 /// <param name="Late">Stored, but it came later after its prediction than the label horizon and is not applied.</param>
 public sealed record LabelReport(long Joined, long Parked, long Duplicate, long Conflict, long Stale = 0, long Late = 0);
 
+/// <summary>A label in force: its value, and when it became known.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Auto)]
+internal readonly record struct KnownLabel(double Value, DateTimeOffset At);
+
 /// <summary>A stored label.</summary>
 /// <param name="Label">The label.</param>
-/// <param name="State">`joined`, `parked`, `late` or `orphan` (its prediction never came).</param>
+/// <param name="State">`joined`, `parked`, `late`, `orphan` (its prediction never came) or `deleted`.</param>
 /// <param name="Current">Whether it is the highest revision.</param>
 /// <param name="ReceivedAt">When it was stored.</param>
 public sealed record StoredLabel(Label Label, string State, bool Current, DateTimeOffset ReceivedAt);
@@ -49,12 +53,13 @@ public sealed class Labels
     private const int ParkedAtOnce = 5_000;
     private readonly Database database;
     private readonly PredictionArchive archive;
+    private readonly Journal journal;
     private readonly MonitoringOptions options;
     private readonly TimeProvider clock;
     private readonly ConcurrentDictionary<string, long> parkedSeen = new(StringComparer.Ordinal);
 
-    internal Labels(Database database, PredictionArchive archive, MonitoringOptions options, TimeProvider clock) =>
-        (this.database, this.archive, this.options, this.clock) = (database, archive, options, clock);
+    internal Labels(Database database, PredictionArchive archive, Journal journal, MonitoringOptions options, TimeProvider clock) =>
+        (this.database, this.archive, this.journal, this.options, this.clock) = (database, archive, journal, options, clock);
 
     /// <summary>Stores a batch in one transaction and joins what can be joined.</summary>
     /// <exception cref="SlipwayException">InvalidArgument with every bad label (the first ten are named); TooLarge above <see cref="LargestBatch"/>.</exception>
@@ -86,6 +91,44 @@ public sealed class Labels
         }
     }
 
+    /// <summary>
+    /// Forgets the labels of predictions, for example at a person's request: values go, a tombstone of state `deleted` stays, so that the same label
+    /// cannot come back by a repeated delivery. Windows that they took part in are measured again.
+    /// </summary>
+    /// <returns>How many revisions were forgotten.</returns>
+    /// <exception cref="SlipwayException">InvalidArgument without ids; TooLarge above <see cref="LargestBatch"/>.</exception>
+    public async Task<long> DeleteAsync(Actor actor, string endpoint, IReadOnlyList<string> predictionIds, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(actor);
+        if (string.IsNullOrEmpty(endpoint) || predictionIds.Count == 0 || predictionIds.Any(string.IsNullOrEmpty))
+        {
+            throw SlipwayException.Invalid("the labels cannot be deleted", "an endpoint and at least one prediction id are needed", "name them");
+        }
+
+        if (predictionIds.Count > LargestBatch)
+        {
+            throw new SlipwayException(ErrorCode.TooLarge, "the labels cannot be deleted", $"{predictionIds.Count} predictions in one call, {LargestBatch} are allowed", "send them in several calls");
+        }
+
+        return await database.WriteAsync(
+            async tx =>
+            {
+                long forgotten = 0;
+                foreach (string id in predictionIds.Distinct(StringComparer.Ordinal))
+                {
+                    forgotten += await tx.ExecuteAsync("UPDATE monitoring_labels SET state = 'deleted', value = 0, is_current = 0 WHERE prediction_id = @id AND endpoint = @endpoint AND state <> 'deleted'", new { id, endpoint });
+                }
+
+                if (forgotten > 0)
+                {
+                    await journal.AppendAsync(tx, actor, "label.deleted", new Subject("endpoint", endpoint), new LabelsDeleted(endpoint, predictionIds.Count, forgotten), []);
+                }
+
+                return forgotten;
+            },
+            ct);
+    }
+
     /// <summary>All revisions of one prediction's label, the highest first.</summary>
     public async Task<IReadOnlyList<StoredLabel>> FindAsync(string endpoint, string predictionId, CancellationToken ct)
     {
@@ -104,7 +147,7 @@ public sealed class Labels
     public async Task<IReadOnlyList<LabelledPrediction>> ReadAsync(string endpoint, string modelVersion, DateTimeOffset? from, DateTimeOffset? to, int limit, CancellationToken ct)
     {
         long first = from is { } f ? Time.ToMicros(f) : long.MinValue, last = to is { } t ? Time.ToMicros(t) : long.MaxValue;
-        Dictionary<string, double> known = await InForceAsync(endpoint, modelVersion, first, last, ct);
+        Dictionary<string, KnownLabel> known = await InForceAsync(endpoint, modelVersion, first, last, ct);
         if (known.Count == 0)
         {
             return [];
@@ -114,9 +157,9 @@ public sealed class Labels
         var found = new Dictionary<string, LabelledPrediction>(StringComparer.Ordinal);
         await foreach (Prediction p in archive.ScanAsync(endpoint, modelVersion, first, last, ct))
         {
-            if (known.TryGetValue(p.Id, out double label))
+            if (known.TryGetValue(p.Id, out KnownLabel label))
             {
-                found[p.Id] = new LabelledPrediction(p.Id, p.Variant, p.At, p.Outputs, label);
+                found[p.Id] = new LabelledPrediction(p.Id, p.Variant, p.At, p.Outputs, label.Value);
             }
         }
 
@@ -173,14 +216,14 @@ public sealed class Labels
     }
 
     /// <summary>Labels in force of one model version by prediction id, for predictions with event time in [from, to).</summary>
-    internal async Task<Dictionary<string, double>> InForceAsync(string endpoint, string model, long from, long to, CancellationToken ct)
+    internal async Task<Dictionary<string, KnownLabel>> InForceAsync(string endpoint, string model, long from, long to, CancellationToken ct)
     {
         IReadOnlyList<LabelRow> rows = await database.ReadAsync(
             s => s.QueryAsync<LabelRow>(
-                "SELECT prediction_id AS PredictionId, value AS Value FROM monitoring_labels WHERE endpoint = @endpoint AND model_version = @model AND event_us >= @from AND event_us < @to AND state = 'joined' AND is_current = 1",
+                "SELECT prediction_id AS PredictionId, value AS Value, at_us AS AtUs FROM monitoring_labels WHERE endpoint = @endpoint AND model_version = @model AND event_us >= @from AND event_us < @to AND state = 'joined' AND is_current = 1",
                 new { endpoint, model, from, to }),
             ct);
-        return rows.ToDictionary(r => r.PredictionId, r => r.Value, StringComparer.Ordinal);
+        return rows.ToDictionary(r => r.PredictionId, r => new KnownLabel(r.Value, Time.FromMicros(r.AtUs)), StringComparer.Ordinal);
     }
 
     /// <summary>A number that changes whenever a label in force of that window is added or replaced: the sum of revisions plus one.</summary>

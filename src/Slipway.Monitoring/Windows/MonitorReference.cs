@@ -29,7 +29,13 @@ internal sealed record ReferencePerformance(long N, long Positives, double? Auc,
 /// The frozen reference: bins and counts of each watched feature and of the score, realized performance. It holds no rows, so it is
 /// small, and a window is compared with it without reading the data again.
 /// </summary>
-internal sealed record MonitorReference(long Rows, IReadOnlyList<ColumnReference> Columns, ColumnReference? Score, ReferencePerformance? Performance, IReadOnlyList<Subject> Sources)
+/// <param name="Rows">Rows of the reference.</param>
+/// <param name="Columns">Each watched feature.</param>
+/// <param name="Score">The score.</param>
+/// <param name="Performance">Realized performance.</param>
+/// <param name="Sources">Where the rows come from.</param>
+/// <param name="Estimator">Calibration for estimates without labels; null without scores and labels, and in references from before there were estimates.</param>
+internal sealed record MonitorReference(long Rows, IReadOnlyList<ColumnReference> Columns, ColumnReference? Score, ReferencePerformance? Performance, IReadOnlyList<Subject> Sources, Cbpe? Estimator = null)
 {
     public static MonitorReference Freeze(WatchRequest request)
     {
@@ -42,7 +48,8 @@ internal sealed record MonitorReference(long Rows, IReadOnlyList<ColumnReference
             .Select(c => ColumnReference.Freeze(c.Name, c.Column, categorical.Contains(c.Name)))
             .ToArray();
         ColumnReference? score = table.Scores is null ? null : ColumnReference.Freeze("score", table.Scores, categorical: false);
-        return new MonitorReference(table.Columns[0].Length, columns, score, Measure(table), table.Sources);
+        Cbpe? estimator = table.Scores is null || table.Labels is null ? null : Cbpe.Fit(table.Scores.Select(s => (double)s).ToArray(), table.Labels);
+        return new MonitorReference(table.Columns[0].Length, columns, score, Measure(table), table.Sources, estimator);
     }
 
     private static ReferencePerformance? Measure(ReferenceTable table)

@@ -1,3 +1,5 @@
+using Slipway.Monitoring;
+
 namespace Slipway.Serving;
 
 /// <summary>What an analysis says. Only <see cref="Pass"/> lets a rollout go on.</summary>
@@ -88,14 +90,36 @@ public sealed record AnalysisSpec
 /// <param name="P95Micros">95th percentile of latency in microseconds; NaN without requests.</param>
 internal sealed record ArmHealth(long Requests, long Errors, double P95Micros);
 
-/// <summary>One variant's quality over labelled predictions, see <see cref="ClassifierQuality.Of"/>.</summary>
+/// <summary>One variant's quality over labelled predictions, see <see cref="Of"/>.</summary>
 /// <param name="N">Labelled predictions.</param>
 /// <param name="Positives">Those with a true label.</param>
 /// <param name="LogLoss">Mean log loss in nats.</param>
 /// <param name="LogLossVariance">Variance of one prediction's log loss.</param>
 /// <param name="Auc">Area under the ROC curve; NaN if one class is missing.</param>
 /// <param name="AucVariance">Its sampling variance; NaN if one class is missing.</param>
-internal sealed record ArmQuality(long N, long Positives, double LogLoss, double LogLossVariance, double Auc, double AucVariance);
+internal sealed record ArmQuality(long N, long Positives, double LogLoss, double LogLossVariance, double Auc, double AucVariance)
+{
+    /// <summary>
+    /// Measures as monitors do. A score that is not a probability is not left out: it makes every figure NaN, and NaN never passes.
+    /// </summary>
+    public static ArmQuality Of(IReadOnlyList<LabelledScore> outcomes)
+    {
+        var metrics = BinaryMetrics.Of([.. outcomes.Select(o => o.Score)], [.. outcomes.Select(o => o.Positive)]);
+        var positives = outcomes.Count(o => o.Positive);
+        if (outcomes.Count == 0 || outcomes.Any(o => !(o.Score is >= 0 and <= 1)))
+        {
+            return new(outcomes.Count, positives, double.NaN, double.NaN, double.NaN, double.NaN);
+        }
+
+        double n = outcomes.Count, spread = metrics.LogLossSpread!.Value;
+        return new(outcomes.Count, positives, metrics.LogLoss.Value!.Value, n > 1 ? spread * spread * n / (n - 1) : double.NaN, metrics.RocAuc.Value ?? double.NaN, metrics.AucVariance ?? double.NaN);
+    }
+}
+
+/// <summary>A prediction whose true outcome is known.</summary>
+/// <param name="Score">Predicted probability of the positive class.</param>
+/// <param name="Positive">The outcome.</param>
+internal readonly record struct LabelledScore(double Score, bool Positive);
 
 /// <summary>Both variants in the same window. Quality is null when no labels were read.</summary>
 /// <param name="Stable">Stable's requests since the candidate was first exposed.</param>

@@ -63,7 +63,7 @@ internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gate
         var stable = (await labels.ReadAsync(rollout.Endpoint, rollout.Stable, first, last.AddTicks(TimeSpan.TicksPerMicrosecond), MaxLabelled, ct)).Where(row => row.Variant == "stable");
         return sample with { StableQuality = Quality(stable), CandidateQuality = Quality(candidate) };
 
-        ArmQuality Quality(IEnumerable<LabelledPrediction> rows) => ClassifierQuality.Of([.. rows.Select(row =>
+        ArmQuality Quality(IEnumerable<LabelledPrediction> rows) => ArmQuality.Of([.. rows.Select(row =>
         {
             var at = analysis.ScoreOutput < 0 ? row.Outputs.Count + analysis.ScoreOutput : analysis.ScoreOutput;
             return new LabelledScore(at >= 0 && at < row.Outputs.Count ? row.Outputs[at] : double.NaN, row.Label >= analysis.PositiveFrom);

@@ -27,7 +27,7 @@ public sealed class DriftTests
             double[] edges = figure.Doubles("edges");
             Assert.Equal(edges.Length, bins.Edges.Length);
             Assert.All(edges.Zip(bins.Edges), pair => Assert.Equal(pair.First, pair.Second, 1e-12));
-            Assert.Equal(figure.GetProperty("psi").GetDouble(), Drift.Psi(Count(bins, reference), Count(bins, window)), 1e-9);
+            Assert.Equal(figure.GetProperty("psi").GetDouble(), Distances.Psi(Count(bins, reference), Count(bins, window)), 1e-9);
         }
     }
 
@@ -36,7 +36,7 @@ public sealed class DriftTests
     {
         foreach (var figure in Figures.Read("psi"))
         {
-            Assert.Equal(figure.GetProperty("psi").GetDouble(), Drift.Psi(figure.Longs("reference"), figure.Longs("window")), 1e-9);
+            Assert.Equal(figure.GetProperty("psi").GetDouble(), Distances.Psi(figure.Longs("reference"), figure.Longs("window")), 1e-9);
         }
     }
 
@@ -65,7 +65,7 @@ public sealed class DriftTests
     {
         foreach (var figure in Figures.Read("benjamini_yekutieli"))
         {
-            double[] adjusted = FalseDiscovery.BenjaminiYekutieli(figure.Doubles("p"));
+            double[] adjusted = MultipleTesting.BenjaminiYekutieli(figure.Doubles("p"));
             Assert.All(figure.Doubles("adjusted").Zip(adjusted), pair => Assert.Equal(pair.First, pair.Second, 1e-12));
             bool[] reject = figure.GetProperty("reject").EnumerateArray().Select(v => v.GetBoolean()).ToArray();
             Assert.Equal(reject, adjusted.Select(a => a <= figure.GetProperty("alpha").GetDouble()).ToArray());
@@ -75,7 +75,7 @@ public sealed class DriftTests
     [Fact]
     public void Benjamini_yekutieli_leaves_untested_features_out_of_the_count()
     {
-        double[] adjusted = FalseDiscovery.BenjaminiYekutieli([0.01, double.NaN, 0.04]);
+        double[] adjusted = MultipleTesting.BenjaminiYekutieli([0.01, double.NaN, 0.04]);
         Assert.True(double.IsNaN(adjusted[1]));
         Assert.Equal(0.01 * 2 * 1.5, adjusted[0], 1e-12);
     }

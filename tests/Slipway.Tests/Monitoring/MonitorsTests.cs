@@ -175,7 +175,7 @@ public sealed class MonitorsTests
             {
                 bool positive = i < 1000;
                 float score = positive && i < winners ? 1f : 0.5f;
-                measure.Add(new Prediction($"p{i}", "flights", "stable", "flights/1", null, Traffic.Monday, 1, new float[3], new[] { score }, 200, "s"), positive ? 1 : 0);
+                measure.Add(new Prediction($"p{i}", "flights", "stable", "flights/1", null, Traffic.Monday, 1, new float[3], new[] { score }, 200, "s"), new KnownLabel(positive ? 1 : 0, Traffic.Monday));
             }
 
             MonitorPoint point = measure.Performance().Single(p => p.Metric == "auc");

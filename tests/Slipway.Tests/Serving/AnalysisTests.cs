@@ -98,7 +98,7 @@ public sealed class AnalysisTests
         var random = new Random(1);
         var good = Enumerable.Range(0, 4000).Select(_ => Draw(random, informed: true)).ToList();
         var shuffled = Enumerable.Range(0, 500).Select(_ => Draw(random, informed: false)).ToList();
-        var report = Analysis.Judge(Spec, Sample(new(4000, 0, 50), new(500, 0, 50), ClassifierQuality.Of(good), ClassifierQuality.Of(shuffled)), AnalysisMemory.Empty);
+        var report = Analysis.Judge(Spec, Sample(new(4000, 0, 50), new(500, 0, 50), ArmQuality.Of(good), ArmQuality.Of(shuffled)), AnalysisMemory.Empty);
         Assert.Equal(Verdict.Fail, report.Verdict);
         var auc = report.Checks.Single(check => check.Metric == "auc");
         Assert.Equal(Verdict.Fail, auc.Verdict);
@@ -113,17 +113,17 @@ public sealed class AnalysisTests
         var candidate = Enumerable.Range(0, 1000).Select(_ => Draw(random, informed: true)).ToList();
         Assert.Equal(
             Verdict.Pass,
-            Analysis.Judge(Spec, Sample(new(4000, 0, 50), new(1000, 0, 50), ClassifierQuality.Of(stable), ClassifierQuality.Of(candidate)), AnalysisMemory.Empty).Verdict);
+            Analysis.Judge(Spec, Sample(new(4000, 0, 50), new(1000, 0, 50), ArmQuality.Of(stable), ArmQuality.Of(candidate)), AnalysisMemory.Empty).Verdict);
     }
 
     [Fact]
     public void Judge_without_labels_or_with_one_class_or_with_NaN_has_no_data()
     {
-        var one = ClassifierQuality.Of([.. Enumerable.Repeat(new LabelledScore(0.2, false), 1000)]);
-        var broken = ClassifierQuality.Of([.. Enumerable.Range(0, 1000).Select(i => new LabelledScore(i == 3 ? double.NaN : 0.2, i % 5 == 0))]);
-        var fine = ClassifierQuality.Of([.. Enumerable.Range(0, 1000).Select(i => new LabelledScore(i % 5 == 0 ? 0.6 : 0.2, i % 5 == 0))]);
+        var one = ArmQuality.Of([.. Enumerable.Repeat(new LabelledScore(0.2, false), 1000)]);
+        var broken = ArmQuality.Of([.. Enumerable.Range(0, 1000).Select(i => new LabelledScore(i == 3 ? double.NaN : 0.2, i % 5 == 0))]);
+        var fine = ArmQuality.Of([.. Enumerable.Range(0, 1000).Select(i => new LabelledScore(i % 5 == 0 ? 0.6 : 0.2, i % 5 == 0))]);
         var health = (Stable: new ArmHealth(1000, 0, 50), Candidate: new ArmHealth(1000, 0, 50));
-        foreach (var candidate in new[] { null, one, broken, ClassifierQuality.Of([]) })
+        foreach (var candidate in new[] { null, one, broken, ArmQuality.Of([]) })
         {
             Assert.Equal(Verdict.NoData, Analysis.Judge(Spec, Sample(health.Stable, health.Candidate, fine, candidate), AnalysisMemory.Empty).Verdict);
         }
@@ -143,10 +143,10 @@ public sealed class AnalysisTests
     public void Quality_equals_figures_computed_by_hand()
     {
         // Scores 0.1 F, 0.4 F, 0.35 T, 0.8 T: three of four pairs are in order.
-        var quality = ClassifierQuality.Of([new(0.1, false), new(0.4, false), new(0.35, true), new(0.8, true)]);
+        var quality = ArmQuality.Of([new(0.1, false), new(0.4, false), new(0.35, true), new(0.8, true)]);
         Assert.Equal(0.75, quality.Auc, 12);
         Assert.Equal((-Math.Log(0.9) - Math.Log(0.6) - Math.Log(0.35) - Math.Log(0.8)) / 4, quality.LogLoss, 12);
-        Assert.Equal(0.5, ClassifierQuality.Of([new(0.5, false), new(0.5, true)]).Auc, 12);
+        Assert.Equal(0.5, ArmQuality.Of([new(0.5, false), new(0.5, true)]).Auc, 12);
     }
 
     [Fact]

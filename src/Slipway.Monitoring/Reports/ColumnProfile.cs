@@ -1,0 +1,237 @@
+namespace Slipway.Monitoring;
+
+/// <summary>
+/// All that a comparison needs of one column of one side. A number in memory is kept sorted, so that every statistic is exact; one that streams by
+/// is kept as counts in the reference's bins.
+/// </summary>
+internal sealed class ColumnProfile
+{
+    public required string Name { get; init; }
+
+    public required ColumnKind Kind { get; init; }
+
+    public required ColumnQuality Quality { get; init; }
+
+    /// <summary>The reference's bins.</summary>
+    public required Bins Bins { get; init; }
+
+    public required long[] Counts { get; init; }
+
+    /// <summary>200 bins for the distribution function; null for categories and few values.</summary>
+    public Bins? Fine { get; init; }
+
+    public long[]? FineCounts { get; init; }
+
+    /// <summary>The sorted values; null when they streamed by.</summary>
+    public double[]? Sorted { get; init; }
+
+    /// <summary>Rows by category; null for numbers.</summary>
+    public Dictionary<string, long>? Categories { get; init; }
+
+    /// <summary>A column of the reference.</summary>
+    public static ColumnProfile OfReference(TableColumn column)
+    {
+        if (column.Kind == ColumnKind.Category)
+        {
+            return OfCategories(column.Name, Count(column), column.Rows, null);
+        }
+
+        double[] sorted = RadixSort.Finite(column.Numbers);
+        Bins bins = sorted.Length == 0 ? new Bins(Bins.ValuesRule, [], []) : Bins.OfNumbers(sorted);
+        Bins? fine = bins.Rule == Bins.QuantileRule ? Bins.OfQuantiles(sorted, 200) : null;
+        return OfNumbers(column, sorted, bins, fine);
+    }
+
+    /// <summary>A column of the current table, compared with the reference's.</summary>
+    public static ColumnProfile OfCurrent(TableColumn column, ColumnProfile reference)
+    {
+        if (column.Kind == ColumnKind.Category)
+        {
+            return OfCategories(column.Name, Count(column), column.Rows, reference);
+        }
+
+        double[] sorted = RadixSort.Finite(column.Numbers);
+        ColumnProfile profile = OfNumbers(column, sorted, reference.Bins, reference.Fine);
+        return profile.With(reference, sorted.Length == 0 || reference.Quality.Min is null ? sorted.Length : Below(sorted, reference.Quality.Min.Value) + sorted.Length - AtOrBelow(sorted, reference.Quality.Max!.Value));
+    }
+
+    /// <summary>A column of numbers that streamed by.</summary>
+    public static ColumnProfile OfStream(string name, ColumnSketch sketch, long[]? fine, long violations, ColumnProfile reference, long outside) => new ColumnProfile
+    {
+        Name = name,
+        Kind = ColumnKind.Number,
+        Quality = ColumnQuality.Of(sketch) with { Violations = violations },
+        Bins = reference.Bins,
+        Counts = sketch.Counts,
+        Fine = reference.Fine,
+        FineCounts = fine,
+    }.With(reference, outside);
+
+    /// <summary>A column of texts from its counts; a null text is missing.</summary>
+    public static ColumnProfile OfCategories(string name, Dictionary<string, long> counts, long rows, ColumnProfile? reference)
+    {
+        long present = counts.Values.Sum();
+        (string Value, long Count)[] unseen = reference?.Categories is { } known ? counts.Where(c => !known.ContainsKey(c.Key)).Select(c => (c.Key, c.Value)).ToArray() : [];
+        return new ColumnProfile
+        {
+            Name = name,
+            Kind = ColumnKind.Category,
+            Bins = new Bins(Bins.CategoriesRule, [], []),
+            Counts = [],
+            Categories = counts,
+            Quality = new ColumnQuality
+            {
+                Rows = rows,
+                Finite = present,
+                Missing = rows - present,
+                Distinct = counts.Count,
+                MostFrequentShare = present == 0 ? null : (double)counts.Values.Max() / present,
+                UnseenRows = reference is null ? null : unseen.Sum(u => u.Count),
+                UnseenValues = reference is null ? null : unseen.Length,
+                TextLength = counts.Count == 0 ? null : (counts.Keys.Min(k => k.Length), counts.Keys.Max(k => k.Length)),
+            },
+        };
+    }
+
+    /// <summary>The same without the values, for a comparison with a table that streams by.</summary>
+    public ColumnProfile WithoutValues() => new() { Name = Name, Kind = Kind, Quality = Quality, Bins = Bins, Counts = Counts, Fine = Fine, FineCounts = FineCounts };
+
+    /// <summary>The share of values at or below x: exact when sorted, otherwise linear inside bins.</summary>
+    public double Cdf(double x)
+    {
+        if (Sorted is { } sorted)
+        {
+            return sorted.Length == 0 ? double.NaN : (double)AtOrBelow(sorted, x) / sorted.Length;
+        }
+
+        double[] edges = Fine!.Edges;
+        double low = Quality.Min!.Value, high = Quality.Max!.Value, below = 0, n = Quality.Finite;
+        for (int bin = 0; bin <= edges.Length; bin++)
+        {
+            double from = bin == 0 ? Math.Min(low, edges[0]) : edges[bin - 1], to = bin == edges.Length ? Math.Max(high, edges[^1]) : edges[bin];
+            if (x < to)
+            {
+                return (below + (to > from ? FineCounts![bin] * Math.Clamp((x - from) / (to - from), 0, 1) : 0)) / n;
+            }
+
+            below += FineCounts![bin];
+        }
+
+        return 1;
+    }
+
+    private static Dictionary<string, long> Count(TableColumn column)
+    {
+        long[] counts = new long[column.Categories.Count];
+        foreach (int code in column.Codes)
+        {
+            if (code >= 0)
+            {
+                counts[code]++;
+            }
+        }
+
+        var byName = new Dictionary<string, long>(StringComparer.Ordinal);
+        for (int code = 0; code < counts.Length; code++)
+        {
+            if (counts[code] > 0)
+            {
+                byName[column.Categories[code]] = counts[code];
+            }
+        }
+
+        return byName;
+    }
+
+    private static ColumnProfile OfNumbers(TableColumn column, double[] sorted, Bins bins, Bins? fine)
+    {
+        // Counting needs no pass over the rows once they are sorted; moments do, for exact sums in one order.
+        var sketch = new ColumnSketch(new Bins(Bins.QuantileRule, [], []));
+        sketch.Add(column.Numbers);
+        long distinct = 0;
+        for (int i = 0; i < sorted.Length; i++)
+        {
+            distinct += i == 0 || sorted[i] != sorted[i - 1] ? 1 : 0;
+        }
+
+        double? most = null;
+        if (sorted.Length > 0)
+        {
+            // A value with at least half of the rows is the median.
+            double median = sorted[sorted.Length / 2];
+            long same = AtOrBelow(sorted, median) - Below(sorted, median);
+            most = same * 2 >= sorted.Length ? (double)same / sorted.Length : null;
+        }
+
+        return new ColumnProfile
+        {
+            Name = column.Name,
+            Kind = ColumnKind.Number,
+            Quality = ColumnQuality.Of(sketch) with { Violations = column.Violations, Distinct = distinct, MostFrequentShare = most },
+            Bins = bins,
+            Counts = CountSorted(bins, sorted),
+            Fine = fine,
+            FineCounts = fine is null ? null : CountSorted(fine, sorted),
+            Sorted = sorted,
+        };
+    }
+
+    private static long[] CountSorted(Bins bins, double[] sorted)
+    {
+        long[] counts = new long[bins.Count];
+        if (bins.Rule is Bins.QuantileRule or Bins.FineQuantileRule)
+        {
+            int before = 0;
+            for (int e = 0; e < bins.Edges.Length; e++)
+            {
+                int at = AtOrBelow(sorted, bins.Edges[e]);
+                counts[e] = at - before;
+                before = at;
+            }
+
+            counts[^1] = sorted.Length - before;
+        }
+        else
+        {
+            bins.CountInto(sorted, counts);
+        }
+
+        return counts;
+    }
+
+    private static int AtOrBelow(double[] sorted, double x)
+    {
+        int low = 0, high = sorted.Length;
+        while (low < high)
+        {
+            int middle = (low + high) >>> 1;
+            (low, high) = sorted[middle] <= x ? (middle + 1, high) : (low, middle);
+        }
+
+        return low;
+    }
+
+    private static int Below(double[] sorted, double x)
+    {
+        int low = 0, high = sorted.Length;
+        while (low < high)
+        {
+            int middle = (low + high) >>> 1;
+            (low, high) = sorted[middle] < x ? (middle + 1, high) : (low, middle);
+        }
+
+        return low;
+    }
+
+    private ColumnProfile With(ColumnProfile reference, long outside) => new()
+    {
+        Name = Name,
+        Kind = Kind,
+        Quality = Quality with { OutOfRange = outside, UnseenRows = reference.Bins.Rule == Bins.ValuesRule ? Counts[^1] : null },
+        Bins = Bins,
+        Counts = Counts,
+        Fine = Fine,
+        FineCounts = FineCounts,
+        Sorted = Sorted,
+    };
+}
