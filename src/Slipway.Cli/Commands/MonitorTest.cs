@@ -88,7 +88,7 @@ internal static class MonitorTest
 
     private static string Figure(double? value) => value is { } v ? v.ToString("0.####", CultureInfo.InvariantCulture) : "undefined";
 
-    private static string Small(JsonElement value) => Output.Number(value) is { } p ? p < 1e-4 ? p.ToString("0.#e0", CultureInfo.InvariantCulture) : p.ToString("0.####", CultureInfo.InvariantCulture) : "-";
+    private static string Small(JsonElement value) => Output.Number(value) is { } p ? p == 0 ? "<1e-300" : p < 1e-4 ? p.ToString("0.#e0", CultureInfo.InvariantCulture) : p.ToString("0.####", CultureInfo.InvariantCulture) : "-";
 
     private static string Share(JsonElement column) => Output.Number(Output.At(column, "current.missingRate")) is { } rate ? rate.ToString("P1", CultureInfo.InvariantCulture) : "-";
 }

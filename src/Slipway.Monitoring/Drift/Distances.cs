@@ -105,6 +105,25 @@ public static class Distances
         return most;
     }
 
+    /// <summary>
+    /// How much the index may be off, to first order, when each share of the reference and of the window is known within these errors:
+    /// sum (|ln(q/p)| + |1 - p/q|) dq + (|ln(q/p)| + |1 - q/p|) dp. Counts in frozen bins have no error; counts read from quantile sketches do.
+    /// </summary>
+    public static double PsiBound(ReadOnlySpan<long> reference, ReadOnlySpan<long> window, double referenceError, double windowError)
+    {
+        double nr = Sum(reference), nc = Sum(window), bound = 0;
+        for (int i = 0; i < reference.Length; i++)
+        {
+            double p = Share(reference[i], nr, FloorAll(reference)), q = Share(window[i], nc, FloorAll(window)), log = Math.Abs(Math.Log(q / p));
+            bound += (log + Math.Abs(1 - p / q)) * windowError + (log + Math.Abs(1 - q / p)) * referenceError;
+        }
+
+        return bound;
+    }
+
+    /// <summary>How much a Jensen-Shannon distance may be off: sqrt(TVD of P) + sqrt(TVD of Q), since the distance is a metric and its square at most the total variation.</summary>
+    public static double JensenShannonBound(double referenceTotalVariation, double windowTotalVariation) => Math.Sqrt(referenceTotalVariation) + Math.Sqrt(windowTotalVariation);
+
     internal static double Sum(ReadOnlySpan<long> counts)
     {
         long sum = 0;

@@ -350,28 +350,30 @@ public static class Comparison
         if (n.UnseenRows is > 0 and { } unseen)
         {
             double share = (double)unseen / Math.Max(1, n.Finite);
-            yield return new QualityFinding(c.Name, "unseen", $"{unseen} rows of `{c.Name}` ({share:P2}) have {(n.UnseenValues is { } values ? $"{values} values" : "values")} that the reference does not have.", Fails: share > 0.01);
+            yield return new QualityFinding(c.Name, "unseen", $"{Rows(unseen)} of `{c.Name}` ({share:P2}) {(n.UnseenValues is { } values ? $"with {values} {(values == 1 ? "value" : "values")}" : "with values")} that the reference does not have.", Fails: share > 0.01);
         }
 
         if (n.OutOfRange is > 0 and { } outside)
         {
-            yield return new QualityFinding(c.Name, "out_of_range", $"{outside} rows of `{c.Name}` lie outside [{r.Min:G6}, {r.Max:G6}].", Fails: false);
+            yield return new QualityFinding(c.Name, "out_of_range", $"{Rows(outside)} of `{c.Name}` outside [{r.Min:G6}, {r.Max:G6}].", Fails: false);
         }
 
         if (n.Violations > 0)
         {
-            yield return new QualityFinding(c.Name, "violations", $"{n.Violations} values of `{c.Name}` are not numbers.", Fails: true);
+            yield return new QualityFinding(c.Name, "violations", $"{Rows(n.Violations)} of `{c.Name}` without a number in them.", Fails: true);
         }
 
         if (n.Infinite > 0)
         {
-            yield return new QualityFinding(c.Name, "infinite", $"{n.Infinite} values of `{c.Name}` are infinite, {r.Infinite} in the reference.", Fails: r.Infinite == 0);
+            yield return new QualityFinding(c.Name, "infinite", $"{Rows(n.Infinite)} of `{c.Name}` with an infinite value, {r.Infinite} in the reference.", Fails: r.Infinite == 0);
         }
 
         if (n.MostFrequentShare >= ColumnQuality.AlmostConstantFrom && !(r.MostFrequentShare >= ColumnQuality.AlmostConstantFrom))
         {
-            yield return new QualityFinding(c.Name, "constant", $"`{c.Name}` has one value in {n.MostFrequentShare:P1} of the rows.", Fails: true);
+            yield return new QualityFinding(c.Name, "constant", $"`{c.Name}` has one value in {n.MostFrequentShare:P1} of the rows, {(r.MostFrequentShare is { } usual ? usual.ToString("P1", System.Globalization.CultureInfo.InvariantCulture) : "under half")} in the reference.", Fails: n.Distinct == 1);
         }
+
+        static string Rows(long rows) => rows == 1 ? "1 row" : $"{rows:N0} rows";
     }
 
     private static (string? Type, IReadOnlyList<MetricReport> Metrics) Performance(ReportOptions asked, Table reference, Table current) =>

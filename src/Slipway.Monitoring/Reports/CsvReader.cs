@@ -154,56 +154,67 @@ internal sealed class CsvReader
         }
     }
 
-    /// <summary>The whole file as a table.</summary>
+    /// <summary>The whole file as a table. Each block is copied where it belongs as it comes, so that the peak stays near one copy.</summary>
     public Table Read()
     {
-        CsvBlock[] blocks = Blocks().ToArray();
-        int rows = blocks.Sum(b => b.Rows);
-        var columns = new TableColumn[Names.Length];
-        for (int c = 0; c < columns.Length; c++)
+        int width = Names.Length, rows = 0;
+        var numbers = new double[width][];
+        var codes = new int[width][];
+        long[] violations = new long[width];
+        CategoryDictionary[] dictionaries = Names.Select(_ => new CategoryDictionary()).ToArray();
+        long length = new FileInfo(path).Length;
+        foreach (CsvBlock block in Blocks())
         {
-            if (Kinds[c] == ColumnKind.Number)
+            // The first block tells how many rows to expect.
+            int needed = rows + block.Rows, expected = rows > 0 ? needed + needed / 4 : (int)Math.Clamp(length * 1.02 / Math.Max(1, block.Bytes) * block.Rows, needed, Array.MaxLength);
+            for (int c = 0; c < width; c++)
             {
-                double[] all = new double[rows];
-                int at = 0;
-                foreach (CsvBlock block in blocks)
+                if (Kinds[c] == ColumnKind.Number)
                 {
-                    block.Numbers[c].AsSpan(0, block.Rows).CopyTo(all.AsSpan(at));
-                    at += block.Rows;
-                    // Freed as it is copied, so that the peak stays near one copy.
-                    block.Numbers[c] = [];
+                    Fit(ref numbers[c], needed, expected);
+                    block.Numbers[c].AsSpan(0, block.Rows).CopyTo(numbers[c].AsSpan(rows));
+                    violations[c] += block.Violations[c];
                 }
-
-                columns[c] = TableColumn.OfNumbers(Names[c], all, blocks.Sum(b => b.Violations[c]));
-            }
-            else
-            {
-                var dictionary = new CategoryDictionary();
-                int[] all = new int[rows];
-                int at = 0;
-                foreach (CsvBlock block in blocks)
+                else
                 {
-                    int[] map = dictionary.Map(block.Categories[c]);
+                    Fit(ref codes[c], needed, expected);
+                    int[] map = dictionaries[c].Map(block.Categories[c]);
                     for (int i = 0; i < block.Rows; i++)
                     {
                         int code = block.Codes[c][i];
-                        all[at++] = code < 0 ? -1 : map[code];
+                        codes[c][rows + i] = code < 0 ? -1 : map[code];
                     }
-
-                    block.Codes[c] = [];
                 }
-
-                columns[c] = TableColumn.OfCodes(Names[c], all, dictionary.Names);
             }
+
+            rows = needed;
         }
 
-        return new Table(Path.GetFileName(path), columns);
+        return new Table(Path.GetFileName(path), Names.Select((name, c) =>
+        {
+            if (Kinds[c] == ColumnKind.Number)
+            {
+                Array.Resize(ref numbers[c], rows);
+                return TableColumn.OfNumbers(name, numbers[c], violations[c]);
+            }
+
+            Array.Resize(ref codes[c], rows);
+            return TableColumn.OfCodes(name, codes[c], dictionaries[c].Names);
+        }).ToArray());
+
+        static void Fit<T>(ref T[] array, int needed, int expected)
+        {
+            if (array is null || array.Length < needed)
+            {
+                Array.Resize(ref array, expected);
+            }
+        }
     }
 
     private CsvBlock Parse(ReadOnlySpan<byte> text)
     {
         int width = Names.Length, most = MemoryExtensions.Count(text, (byte)'\n') + 1;
-        var block = new CsvBlock(width);
+        var block = new CsvBlock(width) { Bytes = text.Length };
         var known = new Dictionary<ulong, int>?[width];
         for (int c = 0; c < width; c++)
         {
@@ -471,6 +482,9 @@ internal sealed class CsvReader
 internal sealed class CsvBlock(int width)
 {
     public int Rows { get; set; }
+
+    /// <summary>How much text they were.</summary>
+    public int Bytes { get; set; }
 
     public double[][] Numbers { get; } = new double[width][];
 

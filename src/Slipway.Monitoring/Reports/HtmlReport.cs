@@ -28,7 +28,7 @@ public static class HtmlReport
         .tag { font-size:12px; font-weight:600; } .mono { font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; font-size:.92em; }
         details { background:var(--card); border:1px solid var(--line); border-top:0; } details:first-of-type { border-top:1px solid var(--line); border-radius:12px 12px 0 0; } details:last-of-type { border-radius:0 0 12px 12px; } details:only-of-type { border-radius:12px; }
         summary { display:grid; grid-template-columns:minmax(150px,1.5fr) 92px minmax(170px,1.3fr) 150px; gap:16px; align-items:center; padding:10px 16px; cursor:pointer; list-style:none; } summary::-webkit-details-marker { display:none; } summary:hover { background:var(--tint); } summary:focus-visible { outline:2px solid var(--cur); outline-offset:-2px; }
-        summary .name { font-weight:600; overflow-wrap:anywhere; } summary .name small { display:block; font-weight:400; color:var(--soft); }
+        summary .name { font-weight:600; overflow-wrap:anywhere; padding-left:18px; position:relative; } summary .name::before { content:"›"; position:absolute; left:2px; top:-2px; font-size:20px; font-weight:400; color:var(--soft); } details[open] .name::before { transform:rotate(90deg) translate(6px,0); } summary .name small { display:block; font-weight:400; color:var(--soft); }
         .meter { height:6px; border-radius:3px; background:var(--line); position:relative; margin-top:5px; } .meter i { display:block; height:100%; border-radius:3px; background:currentColor; } .meter u { position:absolute; top:-3px; width:2px; height:12px; background:var(--ink); border-radius:1px; }
         .body { padding:4px 16px 20px; display:grid; grid-template-columns:minmax(0,1.6fr) minmax(240px,1fr); gap:28px; } .body table th, .body table td { padding:5px 8px; font-size:13px; } .legend { display:flex; gap:18px; font-size:13px; color:var(--soft); margin:6px 0 2px; } .legend i { display:inline-block; width:12px; height:12px; border-radius:3px; margin-right:6px; vertical-align:-1px; }
         svg { display:block; width:100%; height:auto; } svg text { fill:var(--soft); font:11px system-ui,sans-serif; } .r { fill:var(--ref); } .c { fill:var(--cur); } .ra { fill:var(--ref); fill-opacity:.35; stroke:var(--ref); } .ca { fill:var(--cur); fill-opacity:.22; stroke:var(--cur); } .axis { stroke:var(--line); }
@@ -233,10 +233,10 @@ public static class HtmlReport
         for (int i = 0; i < c.Bins.Count; i++)
         {
             ReportBin b = c.Bins[i];
-            double y = i * row + 4, scale = (width - label - 60) / most;
+            double y = i * row + 4, scale = (width - label - 120) / most;
             string text = b.Label.StartsWith("= ", StringComparison.Ordinal) ? b.Label[2..] : b.Label;
             html.Append(CultureInfo.InvariantCulture, $"""
-                <text x="{label - 8}" y="{y + 14}" text-anchor="end">{Escape(text.Length > 30 ? text[..29] + "…" : text)}</text><rect class="r" x="{label}" y="{y}" width="{Math.Max(1, b.Reference * scale):0.#}" height="9" rx="2"/><rect class="c" x="{label}" y="{y + 10}" width="{Math.Max(1, b.Current * scale):0.#}" height="9" rx="2"/><text x="{label + Math.Max(b.Reference, b.Current) * scale + 6:0.#}" y="{y + 14}">{b.Current:P1}</text>
+                <text x="{label - 8}" y="{y + 14}" text-anchor="end">{Escape(text.Length > 30 ? text[..29] + "…" : text)}</text><rect class="r" x="{label}" y="{y}" width="{Math.Max(1, b.Reference * scale):0.#}" height="9" rx="2"/><rect class="c" x="{label}" y="{y + 10}" width="{Math.Max(1, b.Current * scale):0.#}" height="9" rx="2"/><text x="{label + Math.Max(b.Reference, b.Current) * scale + 6:0.#}" y="{y + 14}">{b.Reference:P1} → {b.Current:P1}</text>
                 """);
         }
 

@@ -26,6 +26,7 @@ internal static class MonitoringApi
         api.Get("/predictions/{prediction}", Permissions.PredictionLogRead, async c =>
             await c.Of<Predictions>().FindAsync(c["prediction"], c.Stop) ?? throw SlipwayException.NotFound("prediction", c["prediction"], "slipway endpoint predictions ENDPOINT"));
         api.Post("/endpoints/{endpoint}/labels", Permissions.LabelWrite, async c => await c.Of<Labels>().AppendAsync(c.Actor, c["endpoint"], await LabelsAsync(c), c.Stop));
+        api.Delete("/endpoints/{endpoint}/labels/{prediction}", Permissions.LabelWrite, async c => new { deleted = await c.Of<Labels>().DeleteAsync(c.Actor, c["endpoint"], [c["prediction"]], c.Stop) });
         api.Get("/endpoints/{endpoint}/labels", Permissions.PredictionLogRead, async c => await c.Of<Labels>().CountAsync(c["endpoint"], c.Stop));
         api.Get("/endpoints/{endpoint}/labels/{prediction}", Permissions.PredictionLogRead, async c =>
             new { items = await c.Of<Labels>().FindAsync(c["endpoint"], c["prediction"], c.Stop) });

@@ -299,4 +299,75 @@ public sealed class MonitorsTests
         Assert.Equal(0, await monitors.EvaluateAsync(monitor.Id, Ct));
         Assert.NotEqual(monitor.Id, (await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct)).Id);
     }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Deleted_labels_leave_the_window_and_cannot_come_back_by_repetition(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var (monitors, labels) = (world.Get<Monitors>(), world.Get<Labels>());
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Label[] day = Traffic.Day(world, 0, 400);
+        await labels.AppendAsync(TestWorld.Ada, "flights", day, Ct);
+        Traffic.Tick(world, 1);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Assert.Equal(50, await labels.DeleteAsync(TestWorld.Ada, "flights", day.Take(50).Select(l => l.PredictionId).ToArray(), Ct));
+        Assert.Equal(0, await labels.DeleteAsync(TestWorld.Ada, "flights", day.Take(50).Select(l => l.PredictionId).ToArray(), Ct));
+        Assert.Equal(0, (await labels.AppendAsync(TestWorld.Ada, "flights", day.Take(50).ToArray(), Ct)).Joined);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        Assert.Equal([400, 350], (await monitors.RevisionsAsync(monitor.Id, Traffic.Monday, Ct)).Where(p => p.Metric == "auc").Select(p => p.N));
+        Assert.Equal(("deleted", 0.0), ((await labels.FindAsync("flights", day[0].PredictionId, Ct)).Single().State, (await labels.FindAsync("flights", day[0].PredictionId, Ct)).Single().Label.Value));
+        Assert.Single((await world.Journal.ListAsync(new JournalFilter { Kind = "label.deleted" }, Ct)).Items);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task A_concept_that_is_gone_alerts_as_its_own_signal_after_two_windows(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var (monitors, labels) = (world.Get<Monitors>(), world.Get<Labels>());
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        for (int day = 0; day < 3; day++)
+        {
+            await labels.AppendAsync(TestWorld.Ada, "flights", Traffic.Day(world, day, 800, concept: day == 0), Ct);
+            Traffic.Tick(world, day + 1);
+            await monitors.EvaluateAsync(monitor.Id, Ct);
+            Assert.Equal(day == 2, (await world.Get<Alerts>().ListAsync("firing", Ct)).Any(a => a.Family == "concept"));
+        }
+
+        MonitorPoint[] points = (await monitors.PointsAsync(monitor.Id, Ct)).ToArray();
+        Assert.Equal([PointState.Ok, PointState.Alert, PointState.Alert], points.Where(p => p.Metric == "concept_gap").Select(p => p.State));
+        // The scores promise what they promised before: only labels see that the concept is gone.
+        double[] promised = points.Where(p => p.Metric == "estimated_auc").Select(p => p.Value!.Value).ToArray();
+        Assert.All(promised, v => Assert.Equal(monitor.ReferenceAuc!.Value, v, 0.05));
+        Assert.All(points.Where(p => p.Metric is "precision" or "recall" or "f1" or "average_precision" or "calibration_error"), p => Assert.Equal((PointState.Ok, 800), (p.State, p.N)));
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task What_is_watched_by_default_gives_way_to_what_somebody_asks_for(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        Monitor byDefault = await monitors.WatchAsync(Actor.System(Monitors.ByDefault), Traffic.Watch(), Ct);
+        Assert.Equal(byDefault.Id, (await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct)).Id);
+        Monitor asked = await monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(window: WindowRule.Week()), Ct);
+        Assert.Equal(asked.Id, Assert.Single(await monitors.ListAsync(Ct)).Id);
+        SlipwayException e = await Assert.ThrowsAsync<SlipwayException>(() => monitors.WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct));
+        Assert.Equal(ErrorCode.Conflict, e.Code);
+    }
+
+    [Fact]
+    public void Labels_for_some_scores_only_are_told_with_the_points()
+    {
+        WatchRequest request = Traffic.Watch();
+        var measure = new WindowMeasure(MonitorConfig.Of(request), MonitorReference.Freeze(request), Traffic.Monday, Traffic.Monday.AddDays(1));
+        var random = new Random(3);
+        for (int i = 0; i < 4000; i++)
+        {
+            float score = (float)random.NextDouble();
+            measure.Add(new Prediction($"p{i}", "flights", "stable", "flights/1", null, Traffic.Monday, 1, new float[3], new[] { score }, 200, "s"), score > 0.5 ? new KnownLabel(i % 2, Traffic.Monday.AddHours(3)) : null);
+        }
+
+        string detail = measure.Performance().Single(p => p.Metric == "auc").Detail;
+        Assert.Contains("coverage differs more than twofold between scores", detail, StringComparison.Ordinal);
+        Assert.Contains("\"medianLabelDelaySeconds\":10800", detail, StringComparison.Ordinal);
+    }
 }

@@ -228,6 +228,15 @@ public sealed class SketchTests
         bins.CountInto(x, p);
         bins.CountInto(y, q);
         Assert.InRange(exact - Distances.KolmogorovSmirnov(p, q), 0, Distances.KolmogorovSmirnovBound(p, q));
+        Bins tenths = Bins.OfQuantiles(TwoSample.Sorted(x));
+        (p, q) = (new long[10], new long[10]);
+        tenths.CountInto(x, p);
+        tenths.CountInto(y, q);
+        long[] sketchedP = a.CountBins(tenths.Edges), sketchedQ = b.CountBins(tenths.Edges);
+        double psiBound = Distances.PsiBound(p, q, a.ShareError, b.ShareError);
+        Assert.InRange(Math.Abs(Distances.Psi(sketchedP, sketchedQ) - Distances.Psi(p, q)), 0, psiBound);
+        double jsBound = Distances.JensenShannonBound(Distances.TotalVariation(p, sketchedP), Distances.TotalVariation(q, sketchedQ));
+        Assert.InRange(Math.Abs(Distances.JensenShannon(sketchedP, sketchedQ) - Distances.JensenShannon(p, q)), 0, jsBound);
     }
 
     [Fact]
