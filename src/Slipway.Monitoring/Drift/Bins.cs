@@ -201,6 +201,7 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
     /// <summary>Up to this many edges, comparing eight values at once with every edge is faster than searching.</summary>
     private const int MostCompared = 9;
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void CountByComparing(ReadOnlySpan<double> values, Span<long> counts)
     {
         Span<long> above = stackalloc long[MostCompared];
@@ -250,6 +251,7 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
         Vector512<double> Edge(int at) => Vector512.Create(at < Edges.Length ? Edges[at] : double.PositiveInfinity);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void CountBySearching(ReadOnlySpan<double> values, Span<long> counts)
     {
         ref double edges = ref MemoryMarshal.GetArrayDataReference(padded ??= Pad(Edges));

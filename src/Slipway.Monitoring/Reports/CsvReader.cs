@@ -162,11 +162,11 @@ internal sealed class CsvReader
         var codes = new int[width][];
         long[] violations = new long[width];
         CategoryDictionary[] dictionaries = Names.Select(_ => new CategoryDictionary()).ToArray();
-        long length = new FileInfo(path).Length;
+        // Lines are counted first: growing arrays would hold the table twice.
+        int lines = Lines();
         foreach (CsvBlock block in Blocks())
         {
-            // The first block tells how many rows to expect.
-            int needed = rows + block.Rows, expected = rows > 0 ? needed + needed / 4 : (int)Math.Clamp(length * 1.02 / Math.Max(1, block.Bytes) * block.Rows, needed, Array.MaxLength);
+            int needed = rows + block.Rows, expected = Math.Max(needed, lines);
             for (int c = 0; c < width; c++)
             {
                 if (Kinds[c] == ColumnKind.Number)
@@ -188,6 +188,7 @@ internal sealed class CsvReader
             }
 
             rows = needed;
+            block.Return();
         }
 
         return new Table(Path.GetFileName(path), Names.Select((name, c) =>
@@ -211,20 +212,40 @@ internal sealed class CsvReader
         }
     }
 
+    /// <summary>At least as many rows as the file has: its lines behind the header, empty ones and those inside quotes too.</summary>
+    private int Lines()
+    {
+        using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1, FileOptions.SequentialScan);
+        file.Position = dataStart;
+        byte[] buffer = System.Buffers.ArrayPool<byte>.Shared.Rent(1 << 20);
+        long lines = 0;
+        byte last = (byte)'\n';
+        for (int read; (read = file.Read(buffer)) > 0;)
+        {
+            lines += MemoryExtensions.Count(buffer.AsSpan(0, read), (byte)'\n');
+            last = buffer[read - 1];
+        }
+
+        System.Buffers.ArrayPool<byte>.Shared.Return(buffer);
+        lines += last == '\n' ? 0 : 1;
+        return lines <= Array.MaxLength ? (int)lines : throw SlipwayException.Invalid($"{path} cannot be read as CSV", $"it has {lines} rows, {Array.MaxLength} are allowed", "split it");
+    }
+
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]
     private CsvBlock Parse(ReadOnlySpan<byte> text)
     {
         int width = Names.Length, most = MemoryExtensions.Count(text, (byte)'\n') + 1;
-        var block = new CsvBlock(width) { Bytes = text.Length };
+        var block = new CsvBlock(width);
         var known = new Dictionary<ulong, int>?[width];
         for (int c = 0; c < width; c++)
         {
             if (Kinds[c] == ColumnKind.Number)
             {
-                block.Numbers[c] = new double[most];
+                block.Numbers[c] = System.Buffers.ArrayPool<double>.Shared.Rent(most);
             }
             else
             {
-                block.Codes[c] = new int[most];
+                block.Codes[c] = System.Buffers.ArrayPool<int>.Shared.Rent(most);
                 block.Categories[c] = [];
                 known[c] = [];
             }
@@ -312,6 +333,7 @@ internal sealed class CsvReader
     }
 
     /// <summary>Digits with a point and an exponent, exact by one multiplication or division where that is possible (Clinger 1990), otherwise by the library.</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]
     internal static bool TryNumber(ReadOnlySpan<byte> field, out double value)
     {
         int i = 0, digits = 0, scale = 0;
@@ -483,9 +505,6 @@ internal sealed class CsvBlock(int width)
 {
     public int Rows { get; set; }
 
-    /// <summary>How much text they were.</summary>
-    public int Bytes { get; set; }
-
     public double[][] Numbers { get; } = new double[width][];
 
     public int[][] Codes { get; } = new int[width][];
@@ -495,6 +514,23 @@ internal sealed class CsvBlock(int width)
     public long[] Violations { get; } = new long[width];
 
     public (int Row, int Fields)? BadRow { get; set; }
+
+    /// <summary>Gives the columns' memory back; the block must not be used any more.</summary>
+    public void Return()
+    {
+        for (int c = 0; c < Numbers.Length; c++)
+        {
+            if (Numbers[c] is { } numbers)
+            {
+                System.Buffers.ArrayPool<double>.Shared.Return(numbers);
+            }
+
+            if (Codes[c] is { } codes)
+            {
+                System.Buffers.ArrayPool<int>.Shared.Return(codes);
+            }
+        }
+    }
 }
 
 /// <summary>Gives texts their indices in the order in which they come.</summary>

@@ -12,6 +12,7 @@ internal sealed class StreamedTable(CsvReader reader, IReadOnlyList<ColumnProfil
         {
             rows += block.Rows;
             Parallel.For(0, streams.Length, new ParallelOptions { MaxDegreeOfParallelism = 2 }, c => streams[c]?.Add(block, c));
+            block.Return();
         }
 
         return (rows, streams.OfType<Stream>().Select(s => s.Profile(rows)).ToArray(), reader.Names.Zip(reader.Kinds).ToArray());

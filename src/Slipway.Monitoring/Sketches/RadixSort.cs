@@ -1,13 +1,18 @@
+using System.Buffers;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Slipway.Monitoring;
 
-/// <summary>Sorts many doubles by their bits, eleven at a time: several times faster than comparing, and the same result.</summary>
+/// <summary>
+/// Sorts many doubles by their bits, eight at a time: several times faster than comparing, and the same result. More bits a pass would need more
+/// buckets than the processor keeps page translations for.
+/// </summary>
 internal static class RadixSort
 {
-    private const int Bits = 11;
+    private const int Bits = 8;
     private const int Buckets = 1 << Bits;
-    private const int Passes = 6;
+    private const int Passes = 8;
 
     /// <summary>Below this many values comparing is faster.</summary>
     private const int Least = 4_096;
@@ -27,6 +32,7 @@ internal static class RadixSort
     }
 
     /// <summary>Sorts in place and gives the array back.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static double[] Sort(double[] values)
     {
         if (values.Length < Least)
@@ -36,7 +42,7 @@ internal static class RadixSort
         }
 
         Span<ulong> from = MemoryMarshal.Cast<double, ulong>(values.AsSpan());
-        ulong[] other = GC.AllocateUninitializedArray<ulong>(values.Length);
+        ulong[] other = ArrayPool<ulong>.Shared.Rent(values.Length);
         int[] counts = new int[Passes * Buckets];
         for (int i = 0; i < from.Length; i++)
         {
@@ -50,7 +56,7 @@ internal static class RadixSort
             }
         }
 
-        Span<ulong> to = other;
+        Span<ulong> to = other.AsSpan(0, values.Length);
         for (int pass = 0; pass < Passes; pass++)
         {
             Span<int> at = counts.AsSpan(pass * Buckets, Buckets);
@@ -83,6 +89,7 @@ internal static class RadixSort
             result[i] = bits ^ ((ulong)((long)~bits >> 63) | 0x8000_0000_0000_0000);
         }
 
+        ArrayPool<ulong>.Shared.Return(other);
         return values;
     }
 }
