@@ -83,7 +83,7 @@ public sealed class Baselines
         Monitor monitor = await monitors.GetAsync(monitorId, ct);
         MonitorConfig config = await database.ReadAsync(async s => (await s.FindAsync<MonitorRow>($"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE id = @monitorId", new { monitorId }))!.ReadConfig(), ct);
         long from = Time.ToMicros(windowStart), to = Time.ToMicros(windowStart + config.Window.Length);
-        Dictionary<string, double> known = await labels.InForceAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
+        Dictionary<string, KnownLabel> known = await labels.InForceAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
         var rows = new Dictionary<string, Prediction>(StringComparer.Ordinal);
         await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct))
         {
@@ -120,7 +120,7 @@ public sealed class Baselines
             {
                 Columns = [.. config.FeatureNames.Select((_, i) => used.Select(p => p.Features[i]).ToArray())],
                 Scores = [.. used.Select(p => (float)config.Score(p.Outputs))],
-                Labels = labelled ? [.. used.Select(p => known[p.Id] >= config.PositiveFrom)] : null,
+                Labels = labelled ? [.. used.Select(p => known[p.Id].Value >= config.PositiveFrom)] : null,
                 Sources = [monitor.Subject],
             },
         };
