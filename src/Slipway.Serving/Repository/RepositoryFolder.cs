@@ -106,7 +106,7 @@ internal sealed class RepositoryFolder(ServingOptions options)
         var files = new List<(string, string)>();
         foreach (var entry in new DirectoryInfo(folder).EnumerateFileSystemInfos("*", SearchOption.AllDirectories).OrderBy(entry => entry.FullName, StringComparer.Ordinal))
         {
-            if (entry.LinkTarget is not null || (entry.Attributes & (FileAttributes.Device | FileAttributes.ReparsePoint)) != 0)
+            if (entry.LinkTarget is not null || (entry.Attributes & (FileAttributes.Device | FileAttributes.ReparsePoint)) != FileAttributes.None)
             {
                 throw Wrong(model, $"'{Path.GetRelativePath(root, entry.FullName)}' is a link; copy the file itself");
             }
