@@ -38,10 +38,15 @@ internal sealed class Counters(string endpoint, string modelVersion)
         Volatile.Write(ref cell.Last, nowMillis);
     }
 
-    /// <summary>Counts one run of the model over some rows.</summary>
+    /// <summary>Counts one run of the model over some rows; a run that failed has none and is counted as a failure.</summary>
     public void Ran(long rows, in RunTimes times)
     {
-        var size = (int)Math.Clamp(rows, 0, LargestBatch);
+        if (rows <= 0)
+        {
+            return;
+        }
+
+        var size = (int)Math.Min(rows, LargestBatch);
         var batch = Volatile.Read(ref _batches[size]) ?? Interlocked.CompareExchange(ref _batches[size], new BatchCell(), null) ?? _batches[size]!;
         Interlocked.Increment(ref batch.Count);
         Interlocked.Add(ref batch.InputNanos, times.Input);
