@@ -67,10 +67,10 @@ internal static class RunCommand
                     found.Add(await s.Client.GetAsync<JsonElement>($"runs/{s.About("runs", id, "id")}", s.Stop));
                 }
 
-                var comparison = new Comparison([.. found.Select(r => Output.Text(Output.At(r, "name")))]);
+                var comparison = new SideBySide([.. found.Select(r => Output.Text(Output.At(r, "name")))]);
                 comparison.Add("run", [.. found.Select(r => new Dictionary<string, string> { ["status"] = Output.Text(Output.At(r, "status")), ["user"] = Output.Text(Output.At(r, "userId")), ["started"] = Output.Text(Output.At(r, "startedAt")) })]);
-                comparison.Add("param", [.. found.Select(r => Comparison.Pairs(r, "params"))]);
-                comparison.Add("metric", [.. found.Select(r => Comparison.Pairs(r, "metrics", rounded: true))]);
+                comparison.Add("param", [.. found.Select(r => SideBySide.Pairs(r, "params"))]);
+                comparison.Add("metric", [.. found.Select(r => SideBySide.Pairs(r, "metrics", rounded: true))]);
                 return comparison.Show(s, s.Value(all));
             });
     }

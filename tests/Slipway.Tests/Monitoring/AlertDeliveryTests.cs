@@ -44,7 +44,7 @@ public sealed class AlertDeliveryTests
         int port = HttpSink.FreePort();
         string config = Path.Combine(folder.Path, "alertmanager.yml");
         await File.WriteAllTextAsync(config, "route: {receiver: none}\nreceivers: [{name: none}]\n", Ct);
-        using Process process = Process.Start(new ProcessStartInfo(program, [$"--config.file={config}", $"--storage.path={folder.Path}/data", $"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=", "--log.level=error"]) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        using Process process = Process.Start(new ProcessStartInfo(program, [$"--config.file={config}", $"--storage.path={folder.Path}/data", $"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=", "--log.level=error"]) { RedirectStandardError = true, RedirectStandardOutput = true, UseShellExecute = false })!;
         try
         {
             using var http = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}/") };

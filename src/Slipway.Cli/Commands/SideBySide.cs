@@ -4,7 +4,7 @@ using Slipway.Client;
 namespace Slipway.Cli.Commands;
 
 /// <summary>Things side by side: one row for each name, one column for each thing, by default only where they differ.</summary>
-internal sealed class Comparison(IReadOnlyList<string> titles)
+internal sealed class SideBySide(IReadOnlyList<string> titles)
 {
     private readonly List<(string Kind, string Name, string[] Values)> rows = [];
 
