@@ -210,6 +210,26 @@ public sealed class AlertDeliveryTests
         }
     }
 
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Four_hundred_drifted_columns_and_lost_performance_are_one_message_with_the_ten_strongest(Engine engine)
+    {
+        await using AlertWorld alerts = await AlertWorld.CreateAsync(engine);
+        var state = alerts.World.Get<AlertState>();
+        var monitor = new Watched("m", "late", "flights/2");
+        AlertMember[] drifted = [.. Enumerable.Range(0, 400).Select(i => new AlertMember("psi", $"c{i}", 4 - (i / 100.0), 0.1, 5000, DriftLevel.Severe))];
+        (DateTimeOffset, DateTimeOffset) window = (Traffic.Monday, Traffic.Monday.AddDays(1));
+        await alerts.World.Database.WriteAsync(tx => state.RaiseAsync(tx, monitor, null, Families.Drift, drifted, window, "much drifted", "judged", LabelSet.Empty, LabelSet.Empty), Ct);
+        await alerts.GoToAsync(10);
+        await alerts.World.Database.WriteAsync(tx => state.RaiseAsync(tx, monitor, null, Families.Performance, [new AlertMember("auc", null, 0.5, 0.6, 5000, DriftLevel.Major)], window, "AUC fell", "judged", LabelSet.Empty, LabelSet.Empty), Ct);
+        await alerts.GoToAsync(1000);
+
+        JsonElement message = Body(Assert.Single(alerts.Sink.Requests));
+        Assert.Equal(("flights", "2", "2001-02-05T00:00:00Z"), (message.GetProperty("group").GetProperty("model").GetString(), message.GetProperty("group").GetProperty("version").GetString(), message.GetProperty("group").GetProperty("window").GetString()));
+        JsonElement[] told = [.. message.GetProperty("alerts").EnumerateArray()];
+        Assert.Equal(["much drifted", "AUC fell"], told.Select(a => a.GetProperty("sentence").GetString()));
+        Assert.Equal((400, 10, "c0"), (told[0].GetProperty("memberCount").GetInt32(), told[0].GetProperty("members").GetArrayLength(), told[0].GetProperty("members")[0].GetProperty("column").GetString()));
+    }
+
     private static JsonElement Body(HttpSink.Request request)
     {
         using JsonDocument document = JsonDocument.Parse(request.Body);
