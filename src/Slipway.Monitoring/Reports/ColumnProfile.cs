@@ -1,11 +1,14 @@
 namespace Slipway.Monitoring;
 
 /// <summary>
-/// All that a comparison needs of one column of one side. A number in memory is kept sorted, so that every statistic is exact; one that streams by
-/// is kept as counts in the reference's bins.
+/// All that a comparison needs of one column of one side. Few rows are kept sorted, so that every statistic is exact; many, and those that stream by,
+/// are kept as counts in the reference's bins.
 /// </summary>
 internal sealed class ColumnProfile
 {
+    /// <summary>Up to this many rows a side, statistics are computed from the values; above, from counts in bins, with their bound.</summary>
+    public const int MostExact = 100_000;
+
     public required string Name { get; init; }
 
     public required ColumnKind Kind { get; init; }
@@ -39,7 +42,8 @@ internal sealed class ColumnProfile
         double[] sorted = RadixSort.Finite(column.Numbers);
         Bins bins = sorted.Length == 0 ? new Bins(Bins.ValuesRule, [], []) : Bins.OfNumbers(sorted);
         Bins? fine = bins.Rule == Bins.QuantileRule ? Bins.OfQuantiles(sorted, 200) : null;
-        return OfNumbers(column, sorted, bins, fine);
+        ColumnProfile profile = OfNumbers(column, sorted, bins, fine);
+        return column.Rows > MostExact && fine is not null ? profile.WithoutValues() : profile;
     }
 
     /// <summary>A column of the current table, compared with the reference's.</summary>
@@ -48,6 +52,13 @@ internal sealed class ColumnProfile
         if (column.Kind == ColumnKind.Category)
         {
             return OfCategories(column.Name, Count(column), column.Rows, reference);
+        }
+
+        if (column.Rows > MostExact || reference.Sorted is null)
+        {
+            var stream = new ColumnStream(reference);
+            stream.Add(column.Numbers, column.Violations);
+            return stream.Profile(column.Rows);
         }
 
         double[] sorted = RadixSort.Finite(column.Numbers);
@@ -94,7 +105,7 @@ internal sealed class ColumnProfile
     }
 
     /// <summary>The same without the values, for a comparison with a table that streams by.</summary>
-    public ColumnProfile WithoutValues() => new() { Name = Name, Kind = Kind, Quality = Quality, Bins = Bins, Counts = Counts, Fine = Fine, FineCounts = FineCounts };
+    public ColumnProfile WithoutValues() => new() { Name = Name, Kind = Kind, Quality = Quality, Bins = Bins, Counts = Counts, Fine = Fine, FineCounts = FineCounts, Categories = Categories };
 
     /// <summary>The share of values at or below x: exact when sorted, otherwise linear inside bins.</summary>
     public double Cdf(double x)

@@ -6,7 +6,7 @@ internal sealed class StreamedTable(CsvReader reader, IReadOnlyList<ColumnProfil
     public (long Rows, ColumnProfile[] Profiles, (string, ColumnKind)[] Columns) Read()
     {
         Dictionary<string, ColumnProfile> known = reference.ToDictionary(r => r.Name, StringComparer.Ordinal);
-        Stream?[] streams = reader.Names.Select((name, c) => known.TryGetValue(name, out ColumnProfile? r) && r.Kind == reader.Kinds[c] ? new Stream(r) : null).ToArray();
+        ColumnStream?[] streams = reader.Names.Select((name, c) => known.TryGetValue(name, out ColumnProfile? r) && r.Kind == reader.Kinds[c] ? new ColumnStream(r) : null).ToArray();
         long rows = 0;
         foreach (CsvBlock block in reader.Blocks())
         {
@@ -15,62 +15,71 @@ internal sealed class StreamedTable(CsvReader reader, IReadOnlyList<ColumnProfil
             block.Return();
         }
 
-        return (rows, streams.OfType<Stream>().Select(s => s.Profile(rows)).ToArray(), reader.Names.Zip(reader.Kinds).ToArray());
+        return (rows, streams.OfType<ColumnStream>().Select(s => s.Profile(rows)).ToArray(), reader.Names.Zip(reader.Kinds).ToArray());
     }
+}
 
-    private sealed class Stream(ColumnProfile reference)
+/// <summary>One column that goes by in blocks, into the reference's bins.</summary>
+internal sealed class ColumnStream(ColumnProfile reference)
+{
+    private readonly ColumnSketch? sketch = reference.Kind == ColumnKind.Number ? new ColumnSketch(reference.Bins, distinct: ColumnQuality.ExactDistinct) : null;
+    private readonly long[]? fine = reference.Fine is { } bins ? new long[bins.Count] : null;
+    private readonly double[] kept = new double[Moments.Block];
+    private readonly CategoryDictionary dictionary = new();
+    private readonly List<long> counts = [];
+    private long violations;
+    private long outside;
+
+    /// <summary>Takes its column of a block.</summary>
+    public void Add(CsvBlock block, int column)
     {
-        private readonly ColumnSketch? sketch = reference.Kind == ColumnKind.Number ? new ColumnSketch(reference.Bins, distinct: ColumnQuality.ExactDistinct) : null;
-        private readonly long[]? fine = reference.Fine is { } bins ? new long[bins.Count] : null;
-        private readonly CategoryDictionary dictionary = new();
-        private readonly List<long> counts = [];
-        private double[] kept = [];
-        private long violations;
-        private long outside;
-
-        public void Add(CsvBlock block, int column)
+        if (sketch is not null)
         {
-            if (sketch is not null)
-            {
-                ReadOnlySpan<double> values = block.Numbers[column].AsSpan(0, block.Rows);
-                sketch.Add(values);
-                violations += block.Violations[column];
-                kept = kept.Length < values.Length ? new double[values.Length] : kept;
-                double low = reference.Quality.Min ?? double.NegativeInfinity, high = reference.Quality.Max ?? double.PositiveInfinity;
-                int n = 0;
-                foreach (double value in values)
-                {
-                    kept[n] = value;
-                    bool finite = double.IsFinite(value);
-                    n += finite ? 1 : 0;
-                    outside += finite && (value < low || value > high) ? 1 : 0;
-                }
-
-                if (fine is not null)
-                {
-                    reference.Fine!.CountInto(kept.AsSpan(0, n), fine);
-                }
-
-                return;
-            }
-
-            int[] map = dictionary.Map(block.Categories[column]);
-            while (counts.Count < dictionary.Names.Count)
-            {
-                counts.Add(0);
-            }
-
-            foreach (int code in block.Codes[column].AsSpan(0, block.Rows))
-            {
-                if (code >= 0)
-                {
-                    counts[map[code]]++;
-                }
-            }
+            Add(block.Numbers[column].AsSpan(0, block.Rows), block.Violations[column]);
+            return;
         }
 
-        public ColumnProfile Profile(long rows) => sketch is not null
-            ? ColumnProfile.OfStream(reference.Name, sketch, fine, violations, reference, outside)
-            : ColumnProfile.OfCategories(reference.Name, dictionary.Names.Zip(counts).ToDictionary(p => p.First, p => p.Second, StringComparer.Ordinal), rows, reference);
+        int[] map = dictionary.Map(block.Categories[column]);
+        while (counts.Count < dictionary.Names.Count)
+        {
+            counts.Add(0);
+        }
+
+        foreach (int code in block.Codes[column].AsSpan(0, block.Rows))
+        {
+            if (code >= 0)
+            {
+                counts[map[code]]++;
+            }
+        }
     }
+
+    /// <summary>Takes numbers, of which so many stood for texts.</summary>
+    public void Add(ReadOnlySpan<double> values, long wrong)
+    {
+        violations += wrong;
+        double low = reference.Quality.Min ?? double.NegativeInfinity, high = reference.Quality.Max ?? double.PositiveInfinity;
+        for (int start = 0; start < values.Length; start += Moments.Block)
+        {
+            ReadOnlySpan<double> block = values.Slice(start, Math.Min(Moments.Block, values.Length - start));
+            sketch!.Add(block);
+            int n = 0;
+            foreach (double value in block)
+            {
+                kept[n] = value;
+                bool finite = double.IsFinite(value);
+                n += finite ? 1 : 0;
+                outside += finite && (value < low || value > high) ? 1 : 0;
+            }
+
+            if (fine is not null)
+            {
+                reference.Fine!.CountInto(kept.AsSpan(0, n), fine);
+            }
+        }
+    }
+
+    public ColumnProfile Profile(long rows) => sketch is not null
+        ? ColumnProfile.OfStream(reference.Name, sketch, fine, violations, reference, outside)
+        : ColumnProfile.OfCategories(reference.Name, dictionary.Names.Zip(counts).ToDictionary(p => p.First, p => p.Second, StringComparer.Ordinal), rows, reference);
 }
