@@ -44,7 +44,13 @@ switch (args)
     case ["monitoring", "csv", var folder]:
         MonitoringBench.Csv(folder);
         return 0;
+    case ["registry", var url, var engine, var seconds, var pid, .. var only]:
+        RegistryBench.Run(new Uri(url), engine, double.Parse(seconds, System.Globalization.CultureInfo.InvariantCulture), int.Parse(pid, System.Globalization.CultureInfo.InvariantCulture), only);
+        return 0;
+    case ["registry-search", var runs, .. var postgres]:
+        await SearchBench.RunAsync(int.Parse(runs, System.Globalization.CultureInfo.InvariantCulture), postgres is [var connection] ? connection : null);
+        return 0;
     default:
-        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
+        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | registry URL sqlite|postgres SECONDS SERVER_PID [SCENARIO …] | registry-search RUNS [POSTGRES] | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
         return 2;
 }

@@ -23,15 +23,20 @@ public static class CanonicalJson
 
     public static byte[] Serialize(object? value)
     {
-        using var document = value is JsonElement element ? null : JsonSerializer.SerializeToDocument(value, value?.GetType() ?? typeof(object), Options);
-        var root = document?.RootElement ?? (JsonElement)value!;
         var buffer = new ArrayBufferWriter<byte>(512);
         using (var writer = new Utf8JsonWriter(buffer, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true }))
         {
-            Write(writer, root);
+            Write(writer, value);
         }
 
         return buffer.WrittenSpan.ToArray();
+    }
+
+    /// <summary>Writes a value into a larger text.</summary>
+    internal static void Write(Utf8JsonWriter writer, object? value)
+    {
+        using var document = value is JsonElement ? null : JsonSerializer.SerializeToDocument(value, value?.GetType() ?? typeof(object), Options);
+        Write(writer, document?.RootElement ?? (JsonElement)value!);
     }
 
     private static void Write(Utf8JsonWriter writer, JsonElement value)
@@ -40,7 +45,7 @@ public static class CanonicalJson
         {
             case JsonValueKind.Object:
                 writer.WriteStartObject();
-                foreach (var property in value.EnumerateObject().OrderBy(p => p.Name, StringComparer.Ordinal))
+                foreach (var property in Sorted(value))
                 {
                     writer.WritePropertyName(property.Name);
                     Write(writer, property.Value);
@@ -67,5 +72,18 @@ public static class CanonicalJson
                 value.WriteTo(writer);
                 break;
         }
+    }
+
+    private static JsonProperty[] Sorted(JsonElement value)
+    {
+        var properties = new JsonProperty[value.GetPropertyCount()];
+        var i = 0;
+        foreach (var property in value.EnumerateObject())
+        {
+            properties[i++] = property;
+        }
+
+        Array.Sort(properties, static (a, b) => string.CompareOrdinal(a.Name, b.Name));
+        return properties;
     }
 }

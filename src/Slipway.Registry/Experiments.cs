@@ -1,4 +1,3 @@
-using System.Data.Common;
 using System.Globalization;
 
 namespace Slipway.Registry;
@@ -140,8 +139,8 @@ public sealed class Experiments(Database database, Journal journal, TimeProvider
         return database.ReadAsync(
             async session =>
             {
-                using var command = sql.Build(session, "e.id, e.name, e.artifact_location, e.state, e.created_at, e.updated_at", "registry_experiments e", order, search.Limit + 1);
-                var (rows, token) = await SearchOrder.PageAsync(command, session, search.Limit, ReadRow, r => order.Token(r, 6, query));
+                var statement = sql.Build(session, "e.id, e.name, e.artifact_location, e.state, e.created_at, e.updated_at", "registry_experiments e", order, search.Limit + 1);
+                var (rows, token) = await SearchOrder.PageAsync(statement, search.Limit, ReadRow, r => order.Token(r, 6, query));
                 return new Page<Experiment>(await FillAsync(session, rows), token);
             },
             ct);
@@ -221,9 +220,14 @@ public sealed class Experiments(Database database, Journal journal, TimeProvider
 
     internal static async Task<ExperimentRow> ActiveAsync(Tx tx, long id)
     {
-        var row = await tx.FindAsync<ExperimentRow>($"SELECT {Columns} FROM registry_experiments e WHERE e.id = @id", new { id }) ?? throw NotFound(id.ToString(CultureInfo.InvariantCulture));
-        return row.State == 0
-            ? row
+        using var find = tx.Statement("SELECT name, artifact_location, state, created_at, updated_at FROM registry_experiments WHERE id = $1");
+        if (!await find.Bind(id).NextAsync())
+        {
+            throw NotFound(id.ToString(CultureInfo.InvariantCulture));
+        }
+
+        return find.Long(2) == 0
+            ? new ExperimentRow { Id = id, Name = find.Text(0), ArtifactLocation = find.Text(1), CreatedAt = find.Long(3), UpdatedAt = find.Long(4) }
             : throw SlipwayException.Invalid($"The experiment {id} must be in the 'active' state. Current state is deleted.", next: "restore the experiment first");
     }
 
@@ -307,14 +311,14 @@ public sealed class Experiments(Database database, Journal journal, TimeProvider
             r.Id.ToString(CultureInfo.InvariantCulture), r.Name, r.ArtifactLocation, r.State != 0, Time.FromMicros(r.CreatedAt), Time.FromMicros(r.UpdatedAt), byExperiment[r.Id].ToList())).ToList();
     }
 
-    private static ExperimentRow ReadRow(DbDataReader reader) => new()
+    private static ExperimentRow ReadRow(Statement row) => new()
     {
-        Id = reader.GetInt64(0),
-        Name = reader.GetString(1),
-        ArtifactLocation = reader.GetString(2),
-        State = reader.GetInt64(3),
-        CreatedAt = reader.GetInt64(4),
-        UpdatedAt = reader.GetInt64(5),
+        Id = row.Long(0),
+        Name = row.Text(1),
+        ArtifactLocation = row.Text(2),
+        State = row.Long(3),
+        CreatedAt = row.Long(4),
+        UpdatedAt = row.Long(5),
     };
 
     private static Subject SubjectOf(long id) => new("experiment", id.ToString(CultureInfo.InvariantCulture));

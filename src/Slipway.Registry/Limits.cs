@@ -21,10 +21,16 @@ internal static partial class Limits
     private const int Description = 100_000;
     private const int Uri = 2048;
     private static readonly SearchValues<char> LoggedModelNameStops = SearchValues.Create("/:.%\"'");
+    private static readonly SearchValues<char> PlainKey = SearchValues.Create("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-. :");
 
     /// <summary>Key of a metric, parameter or run tag: word characters, slash, dot, dash, space, colon; in normal path form.</summary>
     public static void CheckKey(string? key, string parameter)
     {
+        if (IsPlainKey(key))
+        {
+            return;
+        }
+
         Require(key, parameter);
         CheckLength(key, Key, parameter);
         if (!KeyPattern().IsMatch(key!))
@@ -35,6 +41,9 @@ internal static partial class Limits
 
         CheckNormalPath(key!, parameter);
     }
+
+    /// <summary>Whether a key is good at first sight: no letter, digit, dash, dot, space or colon of it could make it another path.</summary>
+    public static bool IsPlainKey(string? key) => key is { Length: > 0 and <= Key } && !key.AsSpan().ContainsAnyExcept(PlainKey) && !(key[0] == '.' && key is "." or "..");
 
     public static void CheckExperimentName(string? name, string parameter = "name")
     {

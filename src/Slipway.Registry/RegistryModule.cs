@@ -1,5 +1,6 @@
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Slipway.Data;
 
 namespace Slipway.Registry;
 
@@ -17,7 +18,10 @@ public static class RegistryModule
         services.AddSingleton<Trash>();
         services.AddClockedWork<Uploads>();
         services.AddSingleton<Experiments>();
-        services.AddSingleton<Runs>();
+        services.AddSingleton<MetricFolder>();
+        services.AddHostedService(p => p.GetRequiredService<MetricFolder>());
+        services.AddSingleton(p => new Runs(
+            p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<Datasets>(), p.GetRequiredService<Artifacts>(), p.GetRequiredService<MetricFolder>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton<LoggedModels>();
         services.AddSingleton<Models>();
         services.AddSingleton<SavedViews>();

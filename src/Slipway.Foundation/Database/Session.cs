@@ -21,6 +21,9 @@ public class Session(DbConnection connection, DbTransaction? transaction, Cancel
 
     public async Task<T> ScalarAsync<T>(string sql, object? args = null) => (await Connection.ExecuteScalarAsync<T>(Define(sql, args)))!;
 
+    /// <summary>A statement for a hot path: <c>using var find = session.Statement("SELECT … WHERE id = $1").Bind(id);</c></summary>
+    public Statement Statement(string sql) => Connection is KeepingSqliteConnection sqlite ? sqlite.Statement(sql) : new AdoStatement(Command(sql), Token);
+
     /// <summary>A plain ADO.NET command inside this session. Its parameter objects stay the same from run to run.</summary>
     public DbCommand Command(string sql)
     {

@@ -11,7 +11,7 @@ public sealed class SqliteDialect : Dialect
 {
     private static readonly Dictionary<string, string> Types = new(StringComparer.Ordinal) { ["blob"] = "BLOB", ["serial"] = "INTEGER PRIMARY KEY AUTOINCREMENT" };
     private readonly string connectionString;
-    private readonly ConcurrentBag<SqliteConnection> readers = [];
+    private readonly ConcurrentBag<KeepingSqliteConnection> readers = [];
     private readonly string synchronous;
 
     /// <param name="path">The database file.</param>
@@ -45,13 +45,13 @@ public sealed class SqliteDialect : Dialect
             return pooled;
         }
 
-        var connection = new SqliteConnection(connectionString);
+        var connection = new KeepingSqliteConnection(connectionString);
         await connection.OpenAsync(ct);
         // LIKE is case-sensitive on PostgreSQL; the pragma makes it so here, and LOWER(a) LIKE LOWER(b) is the other form on both.
         using var pragma = connection.CreateCommand();
         pragma.CommandText = ReadOnly
-            ? "PRAGMA case_sensitive_like=ON; PRAGMA query_only=ON;"
-            : $"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA case_sensitive_like=ON; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-{(write ? 32768 : 8192)}; PRAGMA mmap_size=268435456;";
+            ? "PRAGMA busy_timeout=30000; PRAGMA case_sensitive_like=ON; PRAGMA query_only=ON;"
+            : $"PRAGMA busy_timeout=30000; PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint={(write ? 0 : 1000)}; PRAGMA synchronous={synchronous}; PRAGMA case_sensitive_like=ON; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-{(write ? 32768 : 8192)}; PRAGMA mmap_size=268435456;";
         await pragma.ExecuteNonQueryAsync(ct);
         return connection;
     }
@@ -63,7 +63,7 @@ public sealed class SqliteDialect : Dialect
             return connection.DisposeAsync();
         }
 
-        readers.Add((SqliteConnection)connection);
+        readers.Add((KeepingSqliteConnection)connection);
         return ValueTask.CompletedTask;
     }
 

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
@@ -24,12 +25,17 @@ public sealed class Journal
     private readonly JournalKeys keys;
     private readonly TimeProvider clock;
 
+    // SQLite: the tree of the commit under way, and of the last one that succeeded. Both change on the writer's thread only.
+    private MerkleTree? sealedTree;
+    private MerkleTree? committedTree;
+
     internal Journal(Database database, JournalKeys keys, TimeProvider clock)
     {
         this.database = database;
         this.keys = keys;
         this.clock = clock;
         database.BeforeCommit = database.Dialect.IsPostgres ? EnqueueAsync : SealAsync;
+        database.JournalCommitted += () => committedTree = sealedTree;
     }
 
     /// <summary>Raised after entries were sealed by this process, outside any transaction.</summary>
@@ -54,25 +60,21 @@ public sealed class Journal
     {
         var now = clock.GetUtcNow();
         var id = Ids.Ulid(now);
-        var linked = links?.Select(l => l.ToString()).Distinct(StringComparer.Ordinal).ToList() ?? [];
+        var linked = links is null ? (IReadOnlyList<string>)[] : links.Select(l => l.ToString()).Distinct(StringComparer.Ordinal).ToList();
         var (keyId, ownerKey) = await keys.OfOwnerAsync(tx, actor.Principal);
-        var detail = CanonicalJson.Serialize(new EntryDetail(actor, subject.ToString(), linked, JsonSerializer.SerializeToElement(body ?? new object(), CanonicalJson.Options)));
-        if (detail.Length > LargestDetail)
+        using var record = EntryText.Record(actor, subject, linked, body);
+        if (record.Length - EntryText.SaltSize > LargestDetail)
         {
-            throw new SlipwayException(ErrorCode.TooLarge, $"the journal entry {kind} is too large", $"{detail.Length} bytes, the limit is {LargestDetail}");
+            throw new SlipwayException(ErrorCode.TooLarge, $"the journal entry {kind} is too large", $"{record.Length - EntryText.SaltSize} bytes, the limit is {LargestDetail}");
         }
 
-        var salt = RandomNumberGenerator.GetBytes(32);
-        var record = new byte[32 + detail.Length];
-        salt.CopyTo(record, 0);
-        detail.CopyTo(record, 32);
-        var (head, tail) = Leaf(id, now, actor, kind, subject, linked, outcome, reason, Commit(record), detail.Length, keyId);
+        var (head, tail) = EntryText.Leaf(keys, id, now, actor, kind, subject, linked, outcome, reason, Commit(record.Bytes), record.Length - EntryText.SaltSize, keyId);
         if (head.Length + tail.Length + 20 > LargestEntry)
         {
             throw new SlipwayException(ErrorCode.TooLarge, $"the journal entry {kind} links too much", $"{linked.Count} links do not fit into {LargestEntry} bytes");
         }
 
-        var encrypted = JournalKeys.Encrypt(JournalKeys.RecordKey(ownerKey, id), record);
+        var encrypted = JournalKeys.Encrypt(JournalKeys.RecordKey(ownerKey, id), record.Bytes);
         tx.Journal.Add(new PendingEntry(id, Time.ToMicros(now), kind, actor.ToString(), subject.ToString(), linked, outcome, head, tail, keyId, encrypted));
         return id;
     }
@@ -144,6 +146,56 @@ public sealed class Journal
             ct);
     }
 
+    /// <summary>The kinds of the next sealed entries, in order, without opening them.</summary>
+    internal Task<IReadOnlyList<(long Seq, string Kind)>> KindsAsync(long after, int limit, CancellationToken ct) => database.ReadAsync<IReadOnlyList<(long, string)>>(
+        async session =>
+        {
+            using var next = session.Statement("SELECT seq, kind FROM journal_entries WHERE seq > $1 ORDER BY seq LIMIT $2");
+            next.Bind(after).Bind(limit);
+            var found = new List<(long, string)>();
+            while (await next.NextAsync())
+            {
+                found.Add((next.Long(0), next.Text(1)));
+            }
+
+            return found;
+        },
+        ct);
+
+    /// <summary>The next entries of some kinds, up to and with a number.</summary>
+    internal Task<IReadOnlyList<JournalEntry>> OfKindsAsync(IReadOnlyList<string> kinds, long after, long last, int limit, CancellationToken ct) => database.ReadAsync<IReadOnlyList<JournalEntry>>(
+        async session =>
+        {
+            var names = string.Join(", ", kinds.Select((_, i) => $"${i + 4}"));
+            var rows = new List<EntryRow>();
+            using (var find = session.Statement($"SELECT seq, id, at, kind, actor, subject, outcome, entry, leaf, key_id, detail FROM journal_entries WHERE seq > $1 AND seq <= $2 AND kind IN ({names}) ORDER BY seq LIMIT $3"))
+            {
+                find.Bind(after).Bind(last).Bind(limit);
+                foreach (var kind in kinds)
+                {
+                    find.Bind(kind);
+                }
+
+                while (await find.NextAsync())
+                {
+                    rows.Add(new EntryRow
+                    {
+                        Seq = find.Long(0), Id = find.Text(1), At = find.Long(2), Kind = find.Text(3), Actor = find.Text(4), Subject = find.Text(5),
+                        Outcome = find.Text(6), Entry = find.Bytes(7), Leaf = find.Bytes(8), KeyId = find.Text(9), Detail = find.Bytes(10),
+                    });
+                }
+            }
+
+            var entries = new List<JournalEntry>(rows.Count);
+            foreach (var row in rows)
+            {
+                entries.Add(await OpenAsync(session, row));
+            }
+
+            return entries;
+        },
+        ct);
+
     /// <summary>The entry with that id, or null. On PostgreSQL an entry is numbered a moment after its commit; until then its <c>Seq</c> is 0 and its <c>Leaf</c> empty.</summary>
     public Task<JournalEntry?> FindAsync(string id, CancellationToken ct) => database.ReadAsync(
         async session =>
@@ -177,10 +229,12 @@ public sealed class Journal
 
     internal static byte[] Commit(ReadOnlySpan<byte> saltAndDetail)
     {
-        using var sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        sha.AppendData(CommitDomain);
-        sha.AppendData(saltAndDetail);
-        return sha.GetHashAndReset();
+        var whole = ArrayPool<byte>.Shared.Rent(CommitDomain.Length + saltAndDetail.Length);
+        CommitDomain.CopyTo(whole, 0);
+        saltAndDetail.CopyTo(whole.AsSpan(CommitDomain.Length));
+        var hash = SHA256.HashData(whole.AsSpan(0, CommitDomain.Length + saltAndDetail.Length));
+        ArrayPool<byte>.Shared.Return(whole);
+        return hash;
     }
 
     /// <summary>The tree after the newest sealed entry, for signing.</summary>
@@ -188,7 +242,7 @@ public sealed class Journal
 
     /// <summary>Numbers what other transactions left in the outbox. PostgreSQL only; one caller at a time in the cluster.</summary>
     /// <returns>How many entries were sealed.</returns>
-    internal Task<int> SealOutboxAsync(int most, CancellationToken ct) => database.WriteAsync(
+    internal Task<int> SealOutboxAsync(int most, CancellationToken ct) => database.WriteAloneAsync(
         async tx =>
         {
             // Whatever is visible here has committed. A row that commits later gets a later number even if it was
@@ -202,39 +256,11 @@ public sealed class Journal
             }
 
             await SealAsync(tx, [.. rows.Select(r => new PendingEntry(r.Id, r.At, r.Kind, r.Actor, r.Subject, r.Links.Length == 0 ? [] : r.Links.Split('\n'), r.Outcome, r.Head, r.Tail, r.KeyId, r.Detail))]);
-            foreach (var chunk in rows.Select(r => r.N).Chunk(500))
-            {
-                await tx.ExecuteAsync($"DELETE FROM journal_outbox WHERE n IN ({string.Join(',', chunk)})");
-            }
-
+            using var delete = tx.Statement("DELETE FROM journal_outbox WHERE n = ANY($1::bigint[])");
+            await delete.Bind(rows.Select(r => r.N).ToArray()).RunAsync();
             return rows.Count;
         },
         ct);
-
-    private (string Head, string Tail) Leaf(string id, DateTimeOffset at, Actor actor, string kind, Subject subject, List<string> links, string outcome, string? reason, byte[] commit, int size, string keyId)
-    {
-        var reference = links.ConvertAll(l => $"{Subject.Parse(l).Kind}:{keys.Pseudonym('s', l)}");
-        var whole = CanonicalJson.Serialize(new Dictionary<string, object?>(StringComparer.Ordinal)
-        {
-            ["actor"] = new { kind = actor.Kind, pid = keys.Pseudonym('p', actor.Name), auth = actor.Auth, obo = actor.OnBehalfOf is null ? null : keys.Pseudonym('p', actor.OnBehalfOf) },
-            ["det"] = new { commit = "sha256:" + Convert.ToHexStringLower(commit), size, key = keyId },
-            ["id"] = id,
-            ["log"] = keys.Origin,
-            ["obj"] = new { kind = subject.Kind, id = keys.Pseudonym('s', subject.ToString()) },
-            ["outcome"] = outcome,
-            ["reason"] = reason,
-            ["ref"] = reference,
-            ["req"] = actor.RequestId is null ? null : new { id = actor.RequestId },
-            ["ts"] = at.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'", CultureInfo.InvariantCulture),
-            ["tseq"] = 0,
-            ["type"] = kind,
-            ["v"] = 1,
-        });
-        var text = Encoding.UTF8.GetString(whole);
-        // No earlier member can hold this text: quotes inside values are escaped.
-        var at0 = text.IndexOf("\"tseq\":0", StringComparison.Ordinal) + "\"tseq\":".Length;
-        return (text[..at0], text[(at0 + 1)..]);
-    }
 
     private static async Task<MerkleTree> LoadTreeAsync(Session session)
     {
@@ -244,48 +270,96 @@ public sealed class Journal
 
     private static async Task EnqueueAsync(Session session, IReadOnlyList<PendingEntry> entries)
     {
-        using var insert = session.Prepare(
-            "INSERT INTO journal_outbox (id, at, kind, actor, subject, links, outcome, head, tail, key_id, detail) VALUES (@id, @at, @kind, @actor, @subject, @links, @outcome, @head, @tail, @key, @detail)",
-            "id", "at", "kind", "actor", "subject", "links", "outcome", "head", "tail", "key", "detail");
-        foreach (var e in entries)
-        {
-            await insert.RunAsync(e.Id, e.At, e.Kind, e.Actor, e.Subject, string.Join('\n', e.Links), e.Outcome, e.Head, e.Tail, e.KeyId, e.Detail);
-        }
+        using var insert = session.Statement(
+            """
+            INSERT INTO journal_outbox (id, at, kind, actor, subject, links, outcome, head, tail, key_id, detail)
+            SELECT e.id, e.at, e.kind, e.actor, e.subject, e.links, e.outcome, e.head, e.tail, e.key_id, e.detail
+            FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bytea[])
+                WITH ORDINALITY AS e(id, at, kind, actor, subject, links, outcome, head, tail, key_id, detail, n)
+            ORDER BY e.n
+            """);
+        insert.Bind(Each(entries, e => e.Id)).Bind(Each(entries, e => e.At)).Bind(Each(entries, e => e.Kind)).Bind(Each(entries, e => e.Actor)).Bind(Each(entries, e => e.Subject))
+            .Bind(Each(entries, e => string.Join('\n', e.Links))).Bind(Each(entries, e => e.Outcome)).Bind(Each(entries, e => e.Head)).Bind(Each(entries, e => e.Tail)).Bind(Each(entries, e => e.KeyId)).Bind(Each(entries, e => e.Detail));
+        await insert.RunAsync();
     }
 
-    private static async Task SealAsync(Session session, IReadOnlyList<PendingEntry> entries)
+    private async Task SealAsync(Session session, IReadOnlyList<PendingEntry> entries)
     {
-        var current = await LoadTreeAsync(session);
+        // Only this process writes to SQLite, so the tree that it committed last is the newest one.
+        var current = database.Dialect.IsPostgres ? await LoadTreeAsync(session) : committedTree?.Clone() ?? await LoadTreeAsync(session);
         var before = current.Size;
-        using var insert = session.Prepare(
-            "INSERT INTO journal_entries (seq, id, at, kind, actor, subject, outcome, entry, leaf, key_id, detail) VALUES (@seq, @id, @at, @kind, @actor, @subject, @outcome, @entry, @leaf, @key, @detail)",
-            "seq", "id", "at", "kind", "actor", "subject", "outcome", "entry", "leaf", "key", "detail");
-        using var link = session.Prepare("INSERT INTO journal_links (seq, subject) VALUES (@seq, @subject)", "seq", "subject");
-        foreach (var e in entries)
+        var texts = new byte[entries.Count][];
+        var leaves = new byte[entries.Count][];
+        for (var i = 0; i < entries.Count; i++)
         {
-            var seq = current.Size + 1;
-            var bytes = Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{e.Head}{seq}{e.Tail}"));
-            var leaf = MerkleTree.Leaf(bytes);
-            await insert.RunAsync(seq, e.Id, e.At, e.Kind, e.Actor, e.Subject, e.Outcome, bytes, leaf, e.KeyId, e.Detail);
-            foreach (var subject in e.Links)
-            {
-                await link.RunAsync(seq, subject);
-            }
-
-            current.Append(leaf);
+            texts[i] = EntryText.Whole(entries[i].Head, current.Size + 1, entries[i].Tail);
+            leaves[i] = MerkleTree.Leaf(texts[i]);
+            current.Append(leaves[i]);
         }
 
+        await (database.Dialect.IsPostgres ? InsertArraysAsync(session, before, entries, texts, leaves) : InsertRowsAsync(session, before, entries, texts, leaves));
         // The old size in the condition is the fence: of two sealers that start from the same head, one fails.
-        using var head = session.Prepare(
-            before == 0
-                ? "INSERT INTO journal_head (id, size, frontier) VALUES (1, @size, @frontier) ON CONFLICT (id) DO NOTHING"
-                : "UPDATE journal_head SET size = @size, frontier = @frontier WHERE id = 1 AND size = @before",
-            before == 0 ? ["size", "frontier"] : ["size", "frontier", "before"]);
-        var changed = before == 0 ? await head.RunAsync(current.Size, current.Save()) : await head.RunAsync(current.Size, current.Save(), before);
-        if (changed != 1)
+        using var head = session.Statement(before == 0
+            ? "INSERT INTO journal_head (id, size, frontier) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING"
+            : "UPDATE journal_head SET size = $1, frontier = $2 WHERE id = 1 AND size = $3");
+        head.Bind(current.Size).Bind(current.Save());
+        if (before != 0)
+        {
+            head.Bind(before);
+        }
+
+        if (await head.RunAsync() != 1)
         {
             throw new SlipwayException(ErrorCode.Conflict, "the journal has another sealer", $"its head is no longer at {before}");
         }
+
+        sealedTree = current;
+    }
+
+    private static async Task InsertRowsAsync(Session session, long before, IReadOnlyList<PendingEntry> entries, byte[][] texts, byte[][] leaves)
+    {
+        using var insert = session.Statement("INSERT INTO journal_entries (seq, id, at, kind, actor, subject, outcome, entry, leaf, key_id, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)");
+        using var link = session.Statement("INSERT INTO journal_links (seq, subject) VALUES ($1, $2)");
+        for (var i = 0; i < entries.Count; i++)
+        {
+            var e = entries[i];
+            var seq = before + i + 1;
+            await insert.Bind(seq).Bind(e.Id).Bind(e.At).Bind(e.Kind).Bind(e.Actor).Bind(e.Subject).Bind(e.Outcome).Bind(texts[i]).Bind(leaves[i]).Bind(e.KeyId).Bind(e.Detail).RunAsync();
+            foreach (var subject in e.Links)
+            {
+                await link.Bind(seq).Bind(subject).RunAsync();
+            }
+        }
+    }
+
+    private static async Task InsertArraysAsync(Session session, long before, IReadOnlyList<PendingEntry> entries, byte[][] texts, byte[][] leaves)
+    {
+        using var insert = session.Statement(
+            """
+            INSERT INTO journal_entries (seq, id, at, kind, actor, subject, outcome, entry, leaf, key_id, detail)
+            SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::text[], $11::bytea[])
+            """);
+        var numbers = Enumerable.Range(0, entries.Count).Select(i => before + i + 1).ToArray();
+        insert.Bind(numbers).Bind(Each(entries, e => e.Id)).Bind(Each(entries, e => e.At)).Bind(Each(entries, e => e.Kind)).Bind(Each(entries, e => e.Actor)).Bind(Each(entries, e => e.Subject))
+            .Bind(Each(entries, e => e.Outcome)).Bind(texts).Bind(leaves).Bind(Each(entries, e => e.KeyId)).Bind(Each(entries, e => e.Detail));
+        await insert.RunAsync();
+        var links = entries.SelectMany((e, i) => e.Links.Select(l => (Seq: before + i + 1, Subject: l))).ToList();
+        if (links.Count > 0)
+        {
+            using var link = session.Statement("INSERT INTO journal_links (seq, subject) SELECT * FROM unnest($1::bigint[], $2::text[])");
+            await link.Bind(links.Select(l => l.Seq).ToArray()).Bind(links.Select(l => l.Subject).ToArray()).RunAsync();
+        }
+    }
+
+    private static T[] Each<T>(IReadOnlyList<PendingEntry> entries, Func<PendingEntry, T> field)
+    {
+        var all = new T[entries.Count];
+        for (var i = 0; i < all.Length; i++)
+        {
+            all[i] = field(entries[i]);
+        }
+
+        return all;
     }
 
     private async Task<JournalEntry> OpenAsync(Session session, EntryRow row)

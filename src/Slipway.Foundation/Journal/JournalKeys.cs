@@ -52,8 +52,13 @@ internal sealed class JournalKeys
     }
 
     /// <summary>A name that says nothing to a reader without the master key, and is the same each time.</summary>
-    public string Pseudonym(char prefix, string name) =>
-        $"{prefix}_{Convert.ToHexStringLower(HMACSHA256.HashData(master, Encoding.UTF8.GetBytes($"{prefix}:{name}")).AsSpan(0, 12))}";
+    public string Pseudonym(char prefix, string name)
+    {
+        Span<byte> hash = stackalloc byte[32];
+        var text = Encoding.UTF8.GetBytes($"{prefix}:{name}");
+        HMACSHA256.HashData(master, text, hash);
+        return $"{prefix}_{Convert.ToHexStringLower(hash[..12])}";
+    }
 
     /// <summary>The owner's key, made inside the transaction when there is none yet.</summary>
     public async ValueTask<(string Id, byte[] Key)> OfOwnerAsync(Tx tx, string owner)

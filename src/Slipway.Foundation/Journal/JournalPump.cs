@@ -21,10 +21,17 @@ internal sealed partial class JournalPump(
 {
     private static readonly TimeSpan OtherNodes = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan CheckpointEvery = TimeSpan.FromSeconds(1);
+
+    /// <summary>Under load a round takes what gathered since the last one; alone, an entry is delivered at once.</summary>
+    private static readonly TimeSpan BetweenRounds = TimeSpan.FromMilliseconds(20);
+    private const int MostSealed = 500;
+    private const int Page = 500;
     private readonly Subscription[] everyNode = [.. subscriptions.Where(s => s.Delivery == Delivery.EveryNode)];
-    private readonly string[] once = [.. subscriptions.Where(s => s.Delivery == Delivery.Once).Select(s => s.Name)];
+    private readonly HashSet<string> everyNodeKinds = subscriptions.Where(s => s.Delivery == Delivery.EveryNode).SelectMany(s => s.Kinds).ToHashSet(StringComparer.Ordinal);
+    private readonly Subscription[] once = [.. subscriptions.Where(s => s.Delivery == Delivery.Once)];
     private readonly SemaphoreSlim signal = new(0, 1);
     private long cursor;
+    private long lastRound;
     private long signedSize = -1;
     private long signedAt;
 
@@ -51,6 +58,12 @@ internal sealed partial class JournalPump(
                 await RoundAsync(stoppingToken);
                 // Without a local commit the wait still ends: another node may have written, or a checkpoint is due.
                 await signal.WaitAsync(OtherNodes, stoppingToken);
+                if (TimeProvider.System.GetElapsedTime(lastRound) is var since && since < BetweenRounds)
+                {
+                    await Task.Delay(BetweenRounds - since, stoppingToken);
+                }
+
+                lastRound = TimeProvider.System.GetTimestamp();
             }
             catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
             {
@@ -69,47 +82,60 @@ internal sealed partial class JournalPump(
         if (database.Dialect.IsPostgres)
         {
             // One sealer at a time in the cluster: the fence on the journal's head refuses a second one, which then tries again.
-            while (await journal.SealOutboxAsync(1000, ct) == 1000)
+            while (await journal.SealOutboxAsync(MostSealed, ct) == MostSealed)
             {
             }
         }
 
-        var delivered = false;
+        // Most entries concern no one here: they are opened only for those who take them.
+        var wanted = new HashSet<string>(StringComparer.Ordinal);
         for (; ; )
         {
-            var page = await journal.ListAsync(new JournalFilter { AfterSeq = cursor, Descending = false, Limit = 500 }, ct);
-            foreach (var entry in page.Items)
-            {
-                foreach (var subscription in everyNode)
-                {
-                    if (subscription.Kinds.Contains(entry.Kind))
-                    {
-                        await subscription.Handle(services, entry, ct);
-                    }
-                }
-
-                feed.Publish(entry);
-                cursor = entry.Seq;
-                delivered = true;
-            }
-
-            if (page.NextToken is null)
+            var next = await journal.KindsAsync(cursor, Page, ct);
+            if (next.Count == 0)
             {
                 break;
             }
+
+            if (feed.HasListeners || next.Any(e => everyNodeKinds.Contains(e.Kind)))
+            {
+                await DeliverAsync(next[^1].Seq, ct);
+            }
+
+            foreach (var (_, kind) in next)
+            {
+                wanted.UnionWith(once.Where(s => s.Kinds.Contains(kind)).Select(s => s.Name));
+            }
+
+            cursor = next[^1].Seq;
         }
 
-        if (delivered)
+        foreach (var name in wanted)
         {
-            foreach (var name in once)
-            {
-                await wakeups.WakeAsync("subscription", name);
-            }
+            await wakeups.WakeAsync("subscription", name);
         }
 
         if (clock.GetElapsedTime(signedAt) >= CheckpointEvery)
         {
             await CheckpointAsync(ct);
+        }
+    }
+
+    private async Task DeliverAsync(long last, CancellationToken ct)
+    {
+        var page = await journal.ListAsync(new JournalFilter { AfterSeq = cursor, BeforeSeq = last + 1, Descending = false, Limit = Page }, ct);
+        foreach (var entry in page.Items)
+        {
+            foreach (var subscription in everyNode)
+            {
+                if (subscription.Kinds.Contains(entry.Kind))
+                {
+                    await subscription.Handle(services, entry, ct);
+                }
+            }
+
+            feed.Publish(entry);
+            cursor = entry.Seq;
         }
     }
 

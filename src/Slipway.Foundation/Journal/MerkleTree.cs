@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Numerics;
 using System.Security.Cryptography;
@@ -18,10 +19,12 @@ public sealed class MerkleTree
     /// <summary>SHA-256(0x00 || entry), RFC 6962 section 2.1.</summary>
     public static byte[] Leaf(ReadOnlySpan<byte> entry)
     {
-        using var sha = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        sha.AppendData([0]);
-        sha.AppendData(entry);
-        return sha.GetHashAndReset();
+        var whole = ArrayPool<byte>.Shared.Rent(1 + entry.Length);
+        whole[0] = 0;
+        entry.CopyTo(whole.AsSpan(1));
+        var hash = SHA256.HashData(whole.AsSpan(0, 1 + entry.Length));
+        ArrayPool<byte>.Shared.Return(whole);
+        return hash;
     }
 
     /// <summary>SHA-256(0x01 || left || right).</summary>
@@ -63,6 +66,13 @@ public sealed class MerkleTree
         }
 
         return root;
+    }
+
+    internal MerkleTree Clone()
+    {
+        var copy = new MerkleTree { Size = Size };
+        copy.edge.AddRange(edge);
+        return copy;
     }
 
     public byte[] Save()

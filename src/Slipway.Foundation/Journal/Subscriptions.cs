@@ -27,6 +27,9 @@ public sealed record SubscriptionState(string Name, long Seq, long Failures, str
 internal sealed partial class SubscriptionWork(Database database, Journal journal, IEnumerable<Subscription> subscriptions, IServiceProvider services, TimeProvider clock, ILogger<SubscriptionWork> log) : IClockedWork
 {
     private const int BatchSize = 200;
+
+    /// <summary>A cursor that only passed over entries of other kinds is written after so many.</summary>
+    private const int Unsaved = 10_000;
     private readonly Dictionary<string, Subscription> once = subscriptions.Where(s => s.Delivery == Delivery.Once).ToDictionary(s => s.Name, StringComparer.Ordinal);
 
     public string Kind => "subscription";
@@ -41,41 +44,45 @@ internal sealed partial class SubscriptionWork(Database database, Journal journa
         }
 
         var state = await database.ReadAsync(s => s.FindAsync<CursorRow>("SELECT seq AS Seq, failures AS Failures FROM journal_cursors WHERE name = @key", new { key }), ct) ?? new CursorRow();
-        for (; ; )
+        // Everything up to the head that is of another kind is passed over without being read.
+        var head = await journal.HeadAsync(ct);
+        var saved = state.Seq;
+        while (state.Seq < head)
         {
-            var after = state.Seq;
-            var page = await journal.ListAsync(new JournalFilter { AfterSeq = after, Descending = false, Limit = BatchSize }, ct);
-            if (page.Items.Count == 0)
+            var entries = await journal.OfKindsAsync(subscription.Kinds, state.Seq, head, BatchSize, ct);
+            foreach (var entry in entries)
             {
-                return null;
-            }
-
-            foreach (var entry in page.Items)
-            {
-                if (subscription.Kinds.Contains(entry.Kind))
+                try
                 {
-                    try
-                    {
-                        await subscription.Handle(services, entry, ct);
-                    }
-                    catch (Exception e) when (!ct.IsCancellationRequested)
-                    {
-                        state.Failures++;
-                        Log.Failed(log, e, key, entry.Seq, entry.Kind, state.Failures);
-                        await SaveAsync(key, state, e.Message, ct);
-                        return clock.GetUtcNow() + TimeSpan.FromSeconds(Math.Min(60, Math.Pow(2, Math.Min(state.Failures, 6)) / 4));
-                    }
-
-                    state.Failures = 0;
-                    state.Seq = entry.Seq;
-                    await SaveAsync(key, state, null, ct);
+                    await subscription.Handle(services, entry, ct);
+                }
+                catch (Exception e) when (!ct.IsCancellationRequested)
+                {
+                    state.Failures++;
+                    state.Seq = entry.Seq - 1;
+                    Log.Failed(log, e, key, entry.Seq, entry.Kind, state.Failures);
+                    await SaveAsync(key, state, e.Message, ct);
+                    return clock.GetUtcNow() + TimeSpan.FromSeconds(Math.Min(60, Math.Pow(2, Math.Min(state.Failures, 6)) / 4));
                 }
 
+                state.Failures = 0;
                 state.Seq = entry.Seq;
+                await SaveAsync(key, state, null, ct);
+                saved = state.Seq;
             }
 
+            if (entries.Count < BatchSize)
+            {
+                state.Seq = head;
+            }
+        }
+
+        if (state.Seq - saved >= Unsaved)
+        {
             await SaveAsync(key, state, null, ct);
         }
+
+        return null;
     }
 
     private Task SaveAsync(string name, CursorRow state, string? error, CancellationToken ct) => database.WriteAsync(
@@ -114,6 +121,8 @@ public sealed class JournalFeed
 
         return new Handle(this, onSealed);
     }
+
+    internal bool HasListeners => listeners.Length > 0;
 
     internal void Publish(JournalEntry entry)
     {

@@ -55,7 +55,7 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
         async session => await session.ScalarAsync<long>("SELECT COUNT(*) FROM governance_users") > 0, ct);
 
     /// <summary>Whether the actor's roles give the permission now. Unknown users, expired keys and unknown permissions give nothing.</summary>
-    public async Task<bool> AllowsAsync(Actor actor, string permission, CancellationToken ct)
+    public async ValueTask<bool> AllowsAsync(Actor actor, string permission, CancellationToken ct)
     {
         if (actor.Kind == ActorKind.System) return OwnerPermissions.Contains(permission);
         if (KeyId(actor) is { } id && await KnownKeyAsync(id, ct) is { } key) return key.Usable(clock.GetUtcNow()) && key.Permissions.Contains(permission);
@@ -65,7 +65,7 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
             user = new KnownUser(await database.ReadAsync(session => FindUserAsync(session, actor.Name), ct));
             Remember(knownUsers, actor.Name, user, before);
         }
-        return Roles.PermissionsOf(RolesOf(actor, user.User)).Contains(permission);
+        return user.User is null ? RolesOf(actor, null).Contains(Roles.Owner) && OwnerPermissions.Contains(permission) : user.Permissions.Contains(permission);
     }
 
     /// <summary>Refuses an actor without the permission and writes the refusal into the journal.</summary>
@@ -181,7 +181,11 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
         CryptographicOperations.FixedTimeEquals(Encoding.ASCII.GetBytes(a), Encoding.ASCII.GetBytes(b));
 
     /// <summary>A look-up that was made, also when it found nobody.</summary>
-    private sealed record KnownUser(User? User);
+    private sealed record KnownUser(User? User)
+    {
+        /// <summary>What the user may do; nothing when it is disabled.</summary>
+        public IReadOnlySet<string> Permissions { get; } = Roles.PermissionsOf(User is { DisabledAt: null } ? User.Roles : []);
+    }
 
     private sealed class UserRow
     {

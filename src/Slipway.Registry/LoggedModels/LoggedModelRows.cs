@@ -1,4 +1,3 @@
-using System.Data.Common;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -14,7 +13,7 @@ internal static class LoggedModelRows
     public const string VersionsTag = "mlflow.modelVersions";
 
     private const string Input = "input";
-    private const string Output = "output";
+    public const string Output = "output";
     private const int Chunk = 300;
 
     // A model may gather the points of many runs; what a client lists is bounded.
@@ -30,27 +29,22 @@ internal static class LoggedModelRows
 
     public static async Task<Head?> FindAsync(Session session, string id)
     {
-        using var command = session.Command($"SELECT {Columns} FROM registry_logged_models l WHERE l.id = @id");
-        var parameter = command.CreateParameter();
-        parameter.ParameterName = "@id";
-        parameter.Value = id;
-        command.Parameters.Add(parameter);
-        await using var reader = await command.ExecuteReaderAsync(session.Token);
-        return await reader.ReadAsync(session.Token) ? Read(reader) : null;
+        using var find = session.Statement($"SELECT {Columns} FROM registry_logged_models l WHERE l.id = $1");
+        return await find.Bind(id).NextAsync() ? Read(find) : null;
     }
 
-    public static Head Read(DbDataReader row) => new(
-        row.GetString(0),
-        row.GetInt64(1),
-        row.GetString(2),
-        row.IsDBNull(3) ? null : row.GetString(3),
-        row.IsDBNull(4) ? null : row.GetString(4),
-        row.GetString(5),
-        row.GetString(6),
-        row.GetInt64(7),
-        row.GetString(8),
-        row.GetInt64(9),
-        row.GetInt64(10));
+    public static Head Read(Statement row) => new(
+        row.Text(0),
+        row.Long(1),
+        row.Text(2),
+        row.TextOrNull(3),
+        row.TextOrNull(4),
+        row.Text(5),
+        row.Text(6),
+        row.Long(7),
+        row.Text(8),
+        row.Long(9),
+        row.Long(10));
 
     /// <summary>The models with their tags, parameters and newest metrics, in the order given.</summary>
     public static async Task<IReadOnlyList<LoggedModel>> FillAsync(Session session, IReadOnlyList<Head> heads)
@@ -163,14 +157,6 @@ internal static class LoggedModelRows
         return added;
     }
 
-    /// <summary>The models that runs read and made, in the order they were linked.</summary>
-    public static async Task<ILookup<(string RunId, bool Output), ModelLink>> LinksAsync(Session session, IReadOnlyList<string> runIds)
-    {
-        var (list, args) = SqlList.Of(runIds);
-        var rows = await session.QueryAsync<LinkRow>($"SELECT run_id AS RunId, role AS Role, model_id AS ModelId, step AS Step FROM registry_run_models WHERE run_id IN ({list}) ORDER BY run_id, role, position", args);
-        return rows.ToLookup(r => (r.RunId, r.Role == Output), r => new ModelLink(r.ModelId, r.Step));
-    }
-
     public static string Text(LoggedModelStatus status) => status switch
     {
         LoggedModelStatus.Pending => "PENDING",
@@ -222,16 +208,5 @@ internal static class LoggedModelRows
         public string DatasetDigest { get; set; } = "";
 
         public ModelMetric ToMetric() => new(new MetricPoint(Key, IsNan == 1 ? double.NaN : Value, TimestampMs, Step), ModelId, RunId, DatasetName, DatasetDigest);
-    }
-
-    private sealed class LinkRow
-    {
-        public string RunId { get; set; } = "";
-
-        public string Role { get; set; } = "";
-
-        public string ModelId { get; set; } = "";
-
-        public long Step { get; set; }
     }
 }

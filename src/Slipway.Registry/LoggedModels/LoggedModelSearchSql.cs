@@ -1,4 +1,3 @@
-using System.Data.Common;
 
 namespace Slipway.Registry;
 
@@ -39,9 +38,9 @@ internal sealed class LoggedModelSearchSql
         }
     }
 
-    public DbCommand Build(Session session) => sql.Build(session, LoggedModelRows.Columns, "registry_logged_models l", order, search.Limit + 1);
+    public Statement Build(Session session) => sql.Build(session, LoggedModelRows.Columns, "registry_logged_models l", order, search.Limit + 1);
 
-    public string Token(DbDataReader row) => order.Token(row, ColumnCount, query);
+    public string Token(Statement row) => order.Token(row, ColumnCount, query);
 
     private void Add(Condition condition)
     {

@@ -154,8 +154,8 @@ public sealed class LoggedModels(Database database, Journal journal, Artifacts a
         return await database.ReadAsync(
             async session =>
             {
-                using var command = query.Build(session);
-                var (heads, token) = await SearchOrder.PageAsync(command, session, search.Limit, LoggedModelRows.Read, query.Token);
+                var statement = query.Build(session);
+                var (heads, token) = await SearchOrder.PageAsync(statement, search.Limit, LoggedModelRows.Read, query.Token);
                 return new Page<LoggedModel>(await LoggedModelRows.FillAsync(session, heads), token);
             },
             ct);

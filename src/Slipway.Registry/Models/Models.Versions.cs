@@ -112,8 +112,8 @@ public sealed partial class Models
         return database.ReadAsync(
             async session =>
             {
-                using var command = query.Build(session);
-                var (keys, token) = await SearchOrder.PageAsync(command, session, search.Limit, ModelSearchSql.ReadVersion, query.Token);
+                var statement = query.Build(session);
+                var (keys, token) = await SearchOrder.PageAsync(statement, search.Limit, ModelSearchSql.ReadVersion, query.Token);
                 var found = new Dictionary<(string, int), ModelVersion>();
                 foreach (var names in keys.Select(k => k.Name).Distinct(StringComparer.Ordinal).Chunk(300))
                 {

@@ -76,8 +76,8 @@ public sealed partial class Models(Database database, Journal journal, Access ac
         return database.ReadAsync(
             async session =>
             {
-                using var command = query.Build(session);
-                var (rows, token) = await SearchOrder.PageAsync(command, session, search.Limit, ModelSearchSql.ReadModel, query.Token);
+                var statement = query.Build(session);
+                var (rows, token) = await SearchOrder.PageAsync(statement, search.Limit, ModelSearchSql.ReadModel, query.Token);
                 return new Page<Model>(await ModelRows.FillAsync(session, rows), token);
             },
             ct);

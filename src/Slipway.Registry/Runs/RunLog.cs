@@ -21,7 +21,11 @@ internal static class RunLog
         CheckCount(metrics.Count + parameters.Count + tags.Count, Limits.AllInBatch, "metrics, params, and tags");
         for (var i = 0; i < metrics.Count; i++)
         {
-            CheckPoint(metrics[i], At("metrics", i));
+            // Metrics are many: the text of a path is made only for the one that is refused.
+            if (!Limits.IsPlainKey(metrics[i].Key) || metrics[i].TimestampMs < 0)
+            {
+                CheckPoint(metrics[i], At("metrics", i));
+            }
         }
 
         for (var i = 0; i < parameters.Count; i++)
@@ -31,7 +35,15 @@ internal static class RunLog
 
         for (var i = 0; i < tags.Count; i++)
         {
-            Limits.CheckKey(tags[i].Key, At("tags", i) + "key");
+            if (!Limits.IsPlainKey(tags[i].Key))
+            {
+                Limits.CheckKey(tags[i].Key, At("tags", i) + "key");
+            }
+        }
+
+        if (parameters.Count == 0 && tags.Count == 0)
+        {
+            return ([], []);
         }
 
         var duplicates = parameters.GroupBy(p => p.Key, StringComparer.Ordinal).Where(g => g.Count() > 1).Select(g => $"'{g.Key}'").ToList();
@@ -60,26 +72,69 @@ internal static class RunLog
     /// <summary>The run, if it may be written.</summary>
     public static async Task<RunRow> ActiveAsync(Tx tx, string runId)
     {
-        var row = await tx.FindAsync<RunRow>("SELECT experiment_id AS ExperimentId, state AS State, name AS Name, status AS Status, ended_at AS EndedAt FROM registry_runs WHERE id = @runId", new { runId })
-            ?? throw NotFound(runId);
-        return row.State == 0
-            ? row
-            : throw new SlipwayException(ErrorCode.InvalidArgument, $"The run {runId} must be in the 'active' state. Current state is deleted.", next: "restore the run first");
+        using var find = tx.Statement("SELECT experiment_id, state, name, status, ended_at FROM registry_runs WHERE id = $1");
+        if (!await find.Bind(runId).NextAsync())
+        {
+            throw NotFound(runId);
+        }
+
+        return find.Long(1) == 0
+            ? new RunRow(find.Long(0), find.Text(2), find.Text(3), find.IsNull(4) ? null : find.Long(4))
+            : throw Deleted(runId);
     }
 
-    public static async Task WriteParamsAsync(Tx tx, string runId, IReadOnlyList<Param> parameters)
+    /// <summary>Why a run cannot be written; null if it can.</summary>
+    public static async Task<SlipwayException?> WhyNotAsync(Session session, string runId)
+    {
+        using var find = session.Statement("SELECT state FROM registry_runs WHERE id = $1");
+        return !await find.Bind(runId).NextAsync() ? NotFound(runId) : find.Long(0) == 0 ? null : Deleted(runId);
+    }
+
+    /// <summary>The experiment of a run, or null if there is no such run.</summary>
+    public static async Task<long?> ExperimentOfAsync(Session session, string runId)
+    {
+        using var find = session.Statement("SELECT experiment_id FROM registry_runs WHERE id = $1");
+        return await find.Bind(runId).NextAsync() ? find.Long(0) : null;
+    }
+
+    public static async Task WriteParamsAsync(Tx tx, bool postgres, string runId, IReadOnlyList<Param> parameters)
+    {
+        if (parameters.Count == 0)
+        {
+            return;
+        }
+
+        var written = 0;
+        using var insert = tx.Statement(postgres
+            ? "INSERT INTO registry_params (run_id, key, value) SELECT $1, * FROM unnest($2::text[], $3::text[]) ON CONFLICT (run_id, key) DO NOTHING"
+            : "INSERT INTO registry_params (run_id, key, value) VALUES ($1, $2, $3) ON CONFLICT (run_id, key) DO NOTHING");
+        if (postgres)
+        {
+            written = await insert.Bind(runId).Bind(parameters.Select(p => p.Key).ToArray()).Bind(parameters.Select(p => p.Value).ToArray()).RunAsync();
+        }
+        else
+        {
+            foreach (var (key, value) in parameters)
+            {
+                written += await insert.Bind(runId).Bind(key).Bind(value).RunAsync();
+            }
+        }
+
+        if (written < parameters.Count)
+        {
+            await DemandSameAsync(tx, runId, parameters);
+        }
+    }
+
+    private static async Task DemandSameAsync(Tx tx, string runId, IReadOnlyList<Param> parameters)
     {
         var clashes = new List<(string Key, string Old, string New)>();
         foreach (var (key, value) in parameters)
         {
-            var written = await tx.ExecuteAsync("INSERT INTO registry_params (run_id, key, value) VALUES (@runId, @key, @value) ON CONFLICT (run_id, key) DO NOTHING", new { runId, key, value });
-            if (written == 0)
+            using var find = tx.Statement("SELECT value FROM registry_params WHERE run_id = $1 AND key = $2");
+            if (await find.Bind(runId).Bind(key).NextAsync() && find.Text(0) is var old && old != value)
             {
-                var old = await tx.ScalarAsync<string>("SELECT value FROM registry_params WHERE run_id = @runId AND key = @key", new { runId, key });
-                if (old != value)
-                {
-                    clashes.Add((key, old, value));
-                }
+                clashes.Add((key, old, value));
             }
         }
 
@@ -98,13 +153,27 @@ internal static class RunLog
     }
 
     /// <summary>Upserts tags; the run's name follows its name tag.</summary>
-    public static async Task WriteTagsAsync(Tx tx, string runId, IReadOnlyList<Tag> tags)
+    public static async Task WriteTagsAsync(Tx tx, bool postgres, string runId, IReadOnlyList<Tag> tags)
     {
+        if (tags.Count == 0)
+        {
+            return;
+        }
+
+        using var upsert = tx.Statement(
+            $"INSERT INTO registry_tags (run_id, key, value) {(postgres ? "SELECT $1, * FROM unnest($2::text[], $3::text[])" : "VALUES ($1, $2, $3)")} ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value");
+        if (postgres)
+        {
+            await upsert.Bind(runId).Bind(tags.Select(t => t.Key).ToArray()).Bind(tags.Select(t => t.Value).ToArray()).RunAsync();
+        }
+
         foreach (var (key, value) in tags)
         {
-            await tx.ExecuteAsync(
-                "INSERT INTO registry_tags (run_id, key, value) VALUES (@runId, @key, @value) ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value",
-                new { runId, key, value });
+            if (!postgres)
+            {
+                await upsert.Bind(runId).Bind(key).Bind(value).RunAsync();
+            }
+
             if (key == NameTag)
             {
                 await tx.ExecuteAsync("UPDATE registry_runs SET name = @value WHERE id = @runId", new { runId, value });
@@ -159,7 +228,7 @@ internal static class RunLog
     }
 
     /// <summary>This list is longer than a client's tag may be, so it is never cut.</summary>
-    public static async Task AppendModelAsync(Tx tx, string runId, JsonObject model)
+    public static async Task AppendModelAsync(Tx tx, bool postgres, string runId, JsonObject model)
     {
         const string key = "mlflow.log-model.history";
         var before = await tx.FindAsync<string>("SELECT value FROM registry_tags WHERE run_id = @runId AND key = @key", new { runId, key });
@@ -175,7 +244,7 @@ internal static class RunLog
         }
 
         list.Add(model.DeepClone());
-        await WriteTagsAsync(tx, runId, [new Tag(key, list.ToJsonString())]);
+        await WriteTagsAsync(tx, postgres, runId, [new Tag(key, list.ToJsonString())]);
     }
 
     /// <summary>The versions of this server's datasets that a run read.</summary>
@@ -184,6 +253,9 @@ internal static class RunLog
             "SELECT d.source FROM registry_inputs i JOIN registry_datasets d ON d.id = i.dataset_id WHERE i.run_id = @runId AND d.source_type = @type ORDER BY i.position",
             new { runId, type = DatasetInput.SlipwaySource }))
         .Select(Subject.Parse).ToList();
+
+    private static SlipwayException Deleted(string runId) =>
+        new(ErrorCode.InvalidArgument, $"The run {runId} must be in the 'active' state. Current state is deleted.", next: "restore the run first");
 
     public static SlipwayException NotFound(string runId) => new(ErrorCode.NotFound, $"Run with id={FilterTokens.Cut(runId)} not found");
 
@@ -195,16 +267,5 @@ internal static class RunLog
         }
     }
 
-    internal sealed class RunRow
-    {
-        public long ExperimentId { get; set; }
-
-        public long State { get; set; }
-
-        public string Name { get; set; } = "";
-
-        public string Status { get; set; } = "";
-
-        public long? EndedAt { get; set; }
-    }
+    internal sealed record RunRow(long ExperimentId, string Name, string Status, long? EndedAt);
 }

@@ -1,19 +1,16 @@
-using System.Data.Common;
-
 namespace Slipway.Registry;
 
-/// <summary>Writes and reads the rows that runs log. Many rows are one prepared statement on SQLite and one unnest on PostgreSQL.</summary>
+/// <summary>
+/// Points of metrics. A batch is appended as one durable row; folding merges such rows into each metric's series and moves its
+/// latest value. Whoever reads folds what is still waiting first, so that nobody sees the difference.
+/// </summary>
 internal static class RunMetrics
 {
-    private const string InsertPoint = """
-        INSERT INTO registry_metrics (run_id, key, timestamp_ms, step, value, is_nan)
-        """;
+    /// <summary>Points in a chunk: a page of a history reads few chunks, and an append rewrites little.</summary>
+    private const int ChunkPoints = 512;
 
-    private const string IgnorePoint = " ON CONFLICT (run_id, key, timestamp_ms, step, value, is_nan) DO NOTHING";
-
-    private const string InsertLatest = """
-        INSERT INTO registry_latest_metrics (run_id, key, experiment_id, timestamp_ms, step, value, is_nan)
-        """;
+    /// <summary>Rows folded in one transaction.</summary>
+    private const int MostFolded = 2000;
 
     // A number beats NaN at the same step and time, so that NaN never hides it.
     private const string ReplaceLatest = """
@@ -22,120 +19,289 @@ internal static class RunMetrics
             > (registry_latest_metrics.step, registry_latest_metrics.timestamp_ms, -registry_latest_metrics.is_nan, registry_latest_metrics.value)
         """;
 
-    private const string Values = " VALUES (@run, @key, @timestamp, @step, @value, @nan)";
-    private const string LatestValues = " VALUES (@run, @key, @experiment, @timestamp, @step, @value, @nan)";
+    private const string InsertLatest = "INSERT INTO registry_latest_metrics (run_id, key, experiment_id, timestamp_ms, step, value, is_nan)";
 
-    // The WHERE keeps the upsert's ON from being read as a join condition.
-    private const string Unnest = " SELECT @run, p.* FROM unnest(@keys, @timestamps, @steps, @values, @nans) AS p WHERE TRUE";
-    private const string UnnestLatest = " SELECT @run, p.key, @experiment, p.ts, p.step, p.value, p.nan FROM unnest(@keys, @timestamps, @steps, @values, @nans) AS p(key, ts, step, value, nan) WHERE TRUE";
-
-    /// <summary>Appends points and moves the latest values. An identical point is kept once.</summary>
-    public static async Task WriteAsync(Tx tx, bool postgres, string runId, long experimentId, IReadOnlyList<MetricPoint> points)
+    /// <summary>Appends batches to live runs.</summary>
+    /// <returns>For each batch null, or why it was refused: the run is missing or deleted.</returns>
+    public static async Task<IReadOnlyList<SlipwayException?>> AppendAsync(Tx tx, bool postgres, IReadOnlyList<(string RunId, byte[] Points)> batches)
     {
-        if (points.Count == 0)
+        var refusals = new SlipwayException?[batches.Count];
+        if (postgres && batches.Count > 1)
         {
-            return;
+            using var insert = tx.Statement(
+                """
+                INSERT INTO registry_points (experiment_id, run_id, points)
+                SELECT r.experiment_id, r.id, b.points FROM unnest($1::text[], $2::bytea[]) AS b(run, points) JOIN registry_runs r ON r.id = b.run WHERE r.state = 0
+                """);
+            insert.Bind(batches.Select(b => b.RunId).ToArray()).Bind(batches.Select(b => b.Points).ToArray());
+            if (await insert.RunAsync() == batches.Count)
+            {
+                return refusals;
+            }
+
+            var live = new HashSet<string>(StringComparer.Ordinal);
+            using var find = tx.Statement("SELECT id FROM registry_runs WHERE id = ANY($1::text[]) AND state = 0");
+            find.Bind(batches.Select(b => b.RunId).ToArray());
+            while (await find.NextAsync())
+            {
+                live.Add(find.Text(0));
+            }
+
+            for (var i = 0; i < batches.Count; i++)
+            {
+                refusals[i] = live.Contains(batches[i].RunId) ? null : await RunLog.WhyNotAsync(tx, batches[i].RunId);
+            }
+
+            return refusals;
         }
 
-        // In key order, so that two writers on PostgreSQL take the rows' locks in the same order.
-        var latest = points.GroupBy(p => p.Key, StringComparer.Ordinal).Select(g => g.Aggregate((a, b) => IsLater(b, a) ? b : a)).OrderBy(p => p.Key, StringComparer.Ordinal).ToArray();
+        using var one = tx.Statement("INSERT INTO registry_points (experiment_id, run_id, points) SELECT experiment_id, id, $2 FROM registry_runs WHERE id = $1 AND state = 0");
+        for (var i = 0; i < batches.Count; i++)
+        {
+            if (await one.Bind(batches[i].RunId).Bind(batches[i].Points).RunAsync() == 0)
+            {
+                refusals[i] = await RunLog.WhyNotAsync(tx, batches[i].RunId);
+            }
+        }
+
+        return refusals;
+    }
+
+    /// <summary>Runs of an experiment that have points waiting to be folded; only that one run if it is named.</summary>
+    public static async Task<IReadOnlyList<string>> WaitingAsync(Session session, long experimentId, string? runId = null)
+    {
+        using var find = session.Statement(runId is null
+            ? "SELECT DISTINCT run_id FROM registry_points WHERE experiment_id = $1"
+            : "SELECT run_id FROM registry_points WHERE experiment_id = $1 AND run_id = $2 LIMIT 1");
+        find.Bind(experimentId);
+        if (runId is not null)
+        {
+            find.Bind(runId);
+        }
+
+        var runs = new List<string>();
+        while (await find.NextAsync())
+        {
+            runs.Add(find.Text(0));
+        }
+
+        return runs;
+    }
+
+    /// <summary>Every run that has points waiting to be folded; few at any time.</summary>
+    public static async Task<IReadOnlyList<(long ExperimentId, string RunId)>> WaitingAsync(Session session)
+    {
+        using var find = session.Statement("SELECT DISTINCT experiment_id, run_id FROM registry_points");
+        var runs = new List<(long, string)>();
+        while (await find.NextAsync())
+        {
+            runs.Add((find.Long(0), find.Text(1)));
+        }
+
+        return runs;
+    }
+
+    /// <summary>Merges waiting points of a run into its series and latest values.</summary>
+    /// <returns>True when more are waiting than one transaction takes.</returns>
+    public static async Task<bool> FoldAsync(Tx tx, bool postgres, long experimentId, string runId)
+    {
+        var rows = new List<long>();
+        var byKey = new Dictionary<string, List<Point>>(StringComparer.Ordinal);
+        using (var waiting = tx.Statement($"SELECT n, points FROM registry_points WHERE experiment_id = $1 AND run_id = $2 LIMIT {MostFolded}"))
+        {
+            waiting.Bind(experimentId).Bind(runId);
+            while (await waiting.NextAsync())
+            {
+                rows.Add(waiting.Long(0));
+                PackedPoints.ReadBatch(waiting.Raw(1), byKey);
+            }
+        }
+
+        if (rows.Count == 0)
+        {
+            return false;
+        }
+
+        // In key order, so that two nodes that fold the same run take the rows' locks in the same order.
+        foreach (var (key, points) in byKey.OrderBy(p => p.Key, StringComparer.Ordinal))
+        {
+            await MergeAsync(tx, runId, key, Ordered(points));
+            await MoveLatestAsync(tx, experimentId, runId, key, points);
+        }
+
+        using var delete = tx.Statement(postgres ? "DELETE FROM registry_points WHERE n = ANY($1::bigint[])" : "DELETE FROM registry_points WHERE n = $1");
         if (postgres)
         {
-            await UnnestedAsync(tx, InsertPoint + Unnest + IgnorePoint, runId, experimentId, points.OrderBy(p => p.Key, StringComparer.Ordinal).ToArray());
-            await UnnestedAsync(tx, InsertLatest + UnnestLatest + ReplaceLatest, runId, experimentId, latest);
+            await delete.Bind(rows.ToArray()).RunAsync();
+        }
+        else
+        {
+            foreach (var n in rows)
+            {
+                await delete.Bind(n).RunAsync();
+            }
+        }
+
+        return rows.Count == MostFolded;
+    }
+
+    /// <summary>A metric's points in order, from behind a point on.</summary>
+    public static async Task<List<Point>> HistoryAsync(Session session, string runId, string key, Point? after, int limit)
+    {
+        var result = new List<Point>();
+        var chunk = new List<Point>(ChunkPoints);
+        var from = after is null ? null : await ChunkAtAsync(session, runId, key, after.Value);
+        using var next = session.Statement(from is null
+            ? "SELECT points FROM registry_series WHERE run_id = $1 AND key = $2 ORDER BY timestamp_ms, step, bits"
+            : "SELECT points FROM registry_series WHERE run_id = $1 AND key = $2 AND (timestamp_ms, step, bits) >= ($3, $4, $5) ORDER BY timestamp_ms, step, bits");
+        next.Bind(runId).Bind(key);
+        if (from is { } first)
+        {
+            next.Bind(first.TimestampMs).Bind(first.Step).Bind(first.Bits);
+        }
+
+        while (result.Count < limit && await next.NextAsync())
+        {
+            chunk.Clear();
+            PackedPoints.ReadSeries(next.Raw(0), chunk);
+            foreach (var point in chunk)
+            {
+                if (after is null || point.CompareTo(after.Value) > 0)
+                {
+                    result.Add(point);
+                }
+            }
+        }
+
+        if (result.Count > limit)
+        {
+            result.RemoveRange(limit, result.Count - limit);
+        }
+
+        return result;
+    }
+
+    /// <summary>Sorted, each point once.</summary>
+    private static List<Point> Ordered(List<Point> points)
+    {
+        points.Sort();
+        var kept = 0;
+        for (var i = 0; i < points.Count; i++)
+        {
+            if (kept == 0 || points[i].CompareTo(points[kept - 1]) != 0)
+            {
+                points[kept++] = points[i];
+            }
+        }
+
+        points.RemoveRange(kept, points.Count - kept);
+        return points;
+    }
+
+    /// <summary>Merges points into the chunks that they belong to: each into the last chunk that begins at or before it.</summary>
+    private static async Task MergeAsync(Tx tx, string runId, string key, List<Point> points)
+    {
+        for (var i = 0; i < points.Count;)
+        {
+            var start = await ChunkAtAsync(tx, runId, key, points[i]);
+            if (start is null)
+            {
+                // Before the first chunk: merged into it, which then begins earlier; without one, a new series.
+                start = await FirstChunkAsync(tx, runId, key);
+            }
+
+            var old = start is { } begin ? await ReadChunkAsync(tx, runId, key, begin) : [];
+            var end = start is { } b ? await NextChunkAsync(tx, runId, key, b) : null;
+            var to = i;
+            while (to < points.Count && (end is null || Before(points[to], end.Value)))
+            {
+                to++;
+            }
+
+            var merged = Ordered([.. old, .. points[i..to]]);
+            i = to;
+            if (merged.Count == old.Count)
+            {
+                continue;
+            }
+
+            for (var at = 0; at < merged.Count; at += ChunkPoints)
+            {
+                await WriteChunkAsync(tx, runId, key, at == 0 ? start : null, merged.GetRange(at, Math.Min(ChunkPoints, merged.Count - at)));
+            }
+        }
+    }
+
+    private static bool Before(Point point, (long TimestampMs, long Step, long Bits) start) =>
+        (point.TimestampMs, point.Step, point.Bits).CompareTo(start) < 0;
+
+    private static Task<(long TimestampMs, long Step, long Bits)?> ChunkAtAsync(Session session, string runId, string key, Point point) => FindStartAsync(
+        session,
+        "SELECT timestamp_ms, step, bits FROM registry_series WHERE run_id = $1 AND key = $2 AND (timestamp_ms, step, bits) <= ($3, $4, $5) ORDER BY timestamp_ms DESC, step DESC, bits DESC LIMIT 1",
+        runId,
+        key,
+        (point.TimestampMs, point.Step, point.Bits));
+
+    private static Task<(long TimestampMs, long Step, long Bits)?> NextChunkAsync(Session session, string runId, string key, (long TimestampMs, long Step, long Bits) start) => FindStartAsync(
+        session,
+        "SELECT timestamp_ms, step, bits FROM registry_series WHERE run_id = $1 AND key = $2 AND (timestamp_ms, step, bits) > ($3, $4, $5) ORDER BY timestamp_ms, step, bits LIMIT 1",
+        runId,
+        key,
+        start);
+
+    private static Task<(long TimestampMs, long Step, long Bits)?> FirstChunkAsync(Session session, string runId, string key) => FindStartAsync(
+        session, "SELECT timestamp_ms, step, bits FROM registry_series WHERE run_id = $1 AND key = $2 ORDER BY timestamp_ms, step, bits LIMIT 1", runId, key, null);
+
+    private static async Task<(long TimestampMs, long Step, long Bits)?> FindStartAsync(Session session, string sql, string runId, string key, (long TimestampMs, long Step, long Bits)? at)
+    {
+        using var find = session.Statement(sql);
+        find.Bind(runId).Bind(key);
+        if (at is { } start)
+        {
+            find.Bind(start.TimestampMs).Bind(start.Step).Bind(start.Bits);
+        }
+
+        return await find.NextAsync() ? (find.Long(0), find.Long(1), find.Long(2)) : null;
+    }
+
+    private static async Task<List<Point>> ReadChunkAsync(Session session, string runId, string key, (long TimestampMs, long Step, long Bits) start)
+    {
+        using var find = session.Statement("SELECT points FROM registry_series WHERE run_id = $1 AND key = $2 AND timestamp_ms = $3 AND step = $4 AND bits = $5");
+        var points = new List<Point>(ChunkPoints);
+        if (await find.Bind(runId).Bind(key).Bind(start.TimestampMs).Bind(start.Step).Bind(start.Bits).NextAsync())
+        {
+            PackedPoints.ReadSeries(find.Raw(0), points);
+        }
+
+        return points;
+    }
+
+    private static async Task WriteChunkAsync(Tx tx, string runId, string key, (long TimestampMs, long Step, long Bits)? old, List<Point> points)
+    {
+        var bytes = PackedPoints.Series(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(points));
+        var first = points[0];
+        if (old is not { } start)
+        {
+            using var insert = tx.Statement("INSERT INTO registry_series (run_id, key, timestamp_ms, step, bits, points) VALUES ($1, $2, $3, $4, $5, $6)");
+            await insert.Bind(runId).Bind(key).Bind(first.TimestampMs).Bind(first.Step).Bind(first.Bits).Bind(bytes).RunAsync();
             return;
         }
 
-        Prepared(tx, InsertPoint + Values + IgnorePoint, runId, experimentId, points);
-        Prepared(tx, InsertLatest + LatestValues + ReplaceLatest, runId, experimentId, latest);
+        using var update = tx.Statement(
+            "UPDATE registry_series SET timestamp_ms = $3, step = $4, bits = $5, points = $6 WHERE run_id = $1 AND key = $2 AND timestamp_ms = $7 AND step = $8 AND bits = $9");
+        await update.Bind(runId).Bind(key).Bind(first.TimestampMs).Bind(first.Step).Bind(first.Bits).Bind(bytes).Bind(start.TimestampMs).Bind(start.Step).Bind(start.Bits).RunAsync();
     }
 
-    /// <summary>A metric's points by (timestamp, step, value), from behind a point on.</summary>
-    public static async Task<List<MetricPoint>> HistoryAsync(Session session, string runId, string key, MetricPoint? after, int limit)
+    private static async Task MoveLatestAsync(Tx tx, long experimentId, string runId, string key, List<Point> points)
     {
-        var sql = "SELECT timestamp_ms AS TimestampMs, step AS Step, value AS Value, is_nan AS IsNan FROM registry_metrics WHERE run_id = @runId AND key = @key"
-            + (after is null ? "" : " AND (timestamp_ms, step, value, is_nan) > (@TimestampMs, @Step, @Value, @IsNan)")
-            + " ORDER BY timestamp_ms, step, value, is_nan LIMIT @limit";
-        var point = after ?? default;
-        var rows = await session.QueryAsync<PointRow>(
-            sql,
-            new { runId, key, limit, point.TimestampMs, point.Step, Value = double.IsNaN(point.Value) ? 0 : point.Value, IsNan = double.IsNaN(point.Value) ? 1 : 0 });
-        return rows.Select(r => r.ToPoint(key)).ToList();
-    }
-
-    private static bool IsLater(MetricPoint a, MetricPoint b)
-    {
-        var order = a.Step.CompareTo(b.Step);
-        order = order != 0 ? order : a.TimestampMs.CompareTo(b.TimestampMs);
-        order = order != 0 ? order : double.IsNaN(b.Value).CompareTo(double.IsNaN(a.Value));
-        return (order != 0 ? order : a.Value.CompareTo(b.Value)) > 0;
-    }
-
-    private static void Prepared(Tx tx, string sql, string runId, long experimentId, IReadOnlyList<MetricPoint> points)
-    {
-        using var command = tx.Command(sql);
-        Add(command, "@run", runId);
-        if (sql.Contains("@experiment", StringComparison.Ordinal))
-        {
-            Add(command, "@experiment", experimentId);
-        }
-
-        var key = Add(command, "@key", "");
-        var timestamp = Add(command, "@timestamp", 0L);
-        var step = Add(command, "@step", 0L);
-        var value = Add(command, "@value", 0d);
-        var nan = Add(command, "@nan", 0L);
+        var latest = points[0];
         foreach (var point in points)
         {
-            key.Value = point.Key;
-            timestamp.Value = point.TimestampMs;
-            step.Value = point.Step;
-            value.Value = double.IsNaN(point.Value) ? 0 : point.Value;
-            nan.Value = double.IsNaN(point.Value) ? 1L : 0L;
-            command.ExecuteNonQuery();
-        }
-    }
-
-    private static async Task UnnestedAsync(Tx tx, string sql, string runId, long experimentId, MetricPoint[] points)
-    {
-        using var command = tx.Command(sql);
-        Add(command, "@run", runId);
-        if (sql.Contains("@experiment", StringComparison.Ordinal))
-        {
-            Add(command, "@experiment", experimentId);
+            latest = point.IsLaterThan(latest) ? point : latest;
         }
 
-        Add(command, "@keys", Array.ConvertAll(points, p => p.Key));
-        Add(command, "@timestamps", Array.ConvertAll(points, p => p.TimestampMs));
-        Add(command, "@steps", Array.ConvertAll(points, p => p.Step));
-        Add(command, "@values", Array.ConvertAll(points, p => double.IsNaN(p.Value) ? 0 : p.Value));
-        Add(command, "@nans", Array.ConvertAll(points, p => double.IsNaN(p.Value) ? 1 : 0));
-        await command.ExecuteNonQueryAsync(tx.Token);
-    }
-
-    private static DbParameter Add(DbCommand command, string name, object value)
-    {
-        var parameter = command.CreateParameter();
-        parameter.ParameterName = name;
-        parameter.Value = value;
-        command.Parameters.Add(parameter);
-        return parameter;
-    }
-
-    internal sealed class PointRow
-    {
-        public string RunId { get; set; } = "";
-
-        public string Key { get; set; } = "";
-
-        public long TimestampMs { get; set; }
-
-        public long Step { get; set; }
-
-        public double Value { get; set; }
-
-        public long IsNan { get; set; }
-
-        public MetricPoint ToPoint(string? key = null) => new(key ?? Key, IsNan == 1 ? double.NaN : Value, TimestampMs, Step);
+        var isNan = double.IsNaN(latest.Value);
+        using var move = tx.Statement($"{InsertLatest} VALUES ($1, $2, $3, $4, $5, $6, $7){ReplaceLatest}");
+        await move.Bind(runId).Bind(key).Bind(experimentId).Bind(latest.TimestampMs).Bind(latest.Step).Bind(isNan ? 0 : latest.Value).Bind(isNan ? 1L : 0L).RunAsync();
     }
 }

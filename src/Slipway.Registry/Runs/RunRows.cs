@@ -1,4 +1,3 @@
-using System.Data.Common;
 using System.Text.Json;
 
 namespace Slipway.Registry;
@@ -8,85 +7,39 @@ internal static class RunRows
 {
     private const int Chunk = 500;
 
-    public static async Task<Run?> FindAsync(Session session, string id)
+    public static async Task<RunHead?> HeadAsync(Session session, string id)
     {
-        using var command = session.Command($"SELECT {RunSearchSql.Columns} FROM registry_runs r WHERE r.id = @id");
-        var parameter = command.CreateParameter();
-        parameter.ParameterName = "@id";
-        parameter.Value = id;
-        command.Parameters.Add(parameter);
-        RunHead head;
-        await using (var reader = await command.ExecuteReaderAsync(session.Token))
-        {
-            if (!await reader.ReadAsync(session.Token))
-            {
-                return null;
-            }
-
-            head = Read(reader);
-        }
-
-        return (await FillAsync(session, [head]))[0];
+        using var find = session.Statement($"SELECT {RunSearchSql.Columns} FROM registry_runs r WHERE r.id = $1");
+        return await find.Bind(id).NextAsync() ? Read(find) : null;
     }
 
-    public static RunHead Read(DbDataReader reader) => new()
+    public static RunHead Read(Statement row) => new()
     {
-        Id = reader.GetString(0),
-        ExperimentId = reader.GetInt64(1),
-        Name = reader.GetString(2),
-        UserId = reader.GetString(3),
-        Status = Status(reader.GetString(4)),
-        StartedAt = reader.GetInt64(5),
-        EndedAt = reader.IsDBNull(6) ? null : reader.GetInt64(6),
-        ArtifactUri = reader.GetString(7),
-        State = reader.GetInt64(8),
+        Id = row.Text(0),
+        ExperimentId = row.Long(1),
+        Name = row.Text(2),
+        UserId = row.Text(3),
+        Status = Status(row.Text(4)),
+        StartedAt = row.Long(5),
+        EndedAt = row.IsNull(6) ? null : row.Long(6),
+        ArtifactUri = row.Text(7),
+        State = row.Long(8),
     };
 
     /// <summary>The runs with their latest metrics, parameters, tags and inputs, in the order given.</summary>
-    public static async Task<IReadOnlyList<Run>> FillAsync(Session session, IReadOnlyList<RunHead> heads)
+    public static async Task<IReadOnlyList<Run>> FillAsync(Session session, bool postgres, IReadOnlyList<RunHead> heads)
     {
-        var metrics = new Dictionary<string, List<MetricPoint>>(StringComparer.Ordinal);
-        var parameters = new Dictionary<string, List<Param>>(StringComparer.Ordinal);
-        var tags = new Dictionary<string, List<Tag>>(StringComparer.Ordinal);
-        var inputs = new Dictionary<string, List<DatasetInput>>(StringComparer.Ordinal);
-        var models = new Dictionary<(string Run, bool Output), IReadOnlyList<ModelLink>>();
-        foreach (var ids in heads.Select(h => h.Id).Chunk(Chunk))
-        {
-            var (list, args) = SqlList.Of(ids);
-            foreach (var row in await session.QueryAsync<RunMetrics.PointRow>(
-                $"SELECT run_id AS RunId, key AS Key, timestamp_ms AS TimestampMs, step AS Step, value AS Value, is_nan AS IsNan FROM registry_latest_metrics WHERE run_id IN ({list}) ORDER BY run_id, key", args))
-            {
-                Put(metrics, row.RunId, row.ToPoint());
-            }
-
-            foreach (var row in await session.QueryAsync<PairRow>($"SELECT run_id AS RunId, key AS Key, value AS Value FROM registry_params WHERE run_id IN ({list}) ORDER BY run_id, key", args))
-            {
-                Put(parameters, row.RunId, new Param(row.Key, row.Value));
-            }
-
-            foreach (var row in await session.QueryAsync<PairRow>($"SELECT run_id AS RunId, key AS Key, value AS Value FROM registry_tags WHERE run_id IN ({list}) ORDER BY run_id, key", args))
-            {
-                Put(tags, row.RunId, new Tag(row.Key, row.Value));
-            }
-
-            foreach (var row in await session.QueryAsync<InputRow>(
-                $"""
-                SELECT i.run_id AS RunId, i.context AS Context, i.tags AS Tags, d.name AS Name, d.digest AS Digest, d.source_type AS SourceType,
-                    d.source AS Source, d.schema AS Schema, d.profile AS Profile
-                FROM registry_inputs i JOIN registry_datasets d ON d.id = i.dataset_id WHERE i.run_id IN ({list}) ORDER BY i.run_id, i.position
-                """,
-                args))
-            {
-                Put(inputs, row.RunId, new DatasetInput(row.Name, row.Digest, row.SourceType, row.Source, row.Schema, row.Profile, row.Context, JsonSerializer.Deserialize<Tag[]>(row.Tags)));
-            }
-
-            foreach (var links in await LoggedModelRows.LinksAsync(session, ids))
-            {
-                models[links.Key] = links.ToList();
-            }
-        }
-
-        return heads.Select(h => new Run(
+        var parts = heads.Select(_ => new Parts()).ToArray();
+        await EachAsync(session, postgres, heads, parts, "SELECT run_id, key, value, is_nan, timestamp_ms, step FROM registry_latest_metrics", "key", static (row, p) =>
+            p.Metrics.Add(new MetricPoint(row.Text(1), row.Long(3) == 1 ? double.NaN : row.Double(2), row.Long(4), row.Long(5))));
+        await EachAsync(session, postgres, heads, parts, "SELECT run_id, key, value FROM registry_params", "key", static (row, p) => p.Params.Add(new Param(row.Text(1), row.Text(2))));
+        await EachAsync(session, postgres, heads, parts, "SELECT run_id, key, value FROM registry_tags", "key", static (row, p) => p.Tags.Add(new Tag(row.Text(1), row.Text(2))));
+        const string inputs = "SELECT i.run_id, i.context, i.tags, d.name, d.digest, d.source_type, d.source, d.schema, d.profile FROM registry_inputs i JOIN registry_datasets d ON d.id = i.dataset_id";
+        await EachAsync(session, postgres, heads, parts, inputs, "position", static (row, p) => p.Inputs.Add(new DatasetInput(
+            row.Text(3), row.Text(4), row.Text(5), row.Text(6), row.TextOrNull(7), row.TextOrNull(8), row.TextOrNull(1), JsonSerializer.Deserialize<Tag[]>(row.Text(2)))));
+        await EachAsync(session, postgres, heads, parts, "SELECT run_id, role, model_id, step FROM registry_run_models", "position", static (row, p) =>
+            (row.Text(1) == LoggedModelRows.Output ? p.Outputs : p.Models).Add(new ModelLink(row.Text(2), row.Long(3))));
+        return heads.Select((h, i) => new Run(
             h.Id,
             h.ExperimentId.ToString(System.Globalization.CultureInfo.InvariantCulture),
             h.Name,
@@ -96,14 +49,49 @@ internal static class RunRows
             h.EndedAt is { } end ? Time.FromMicros(end) : null,
             h.ArtifactUri,
             h.State != 0,
-            Of(metrics, h.Id),
-            Of(parameters, h.Id),
-            Of(tags, h.Id),
-            Of(inputs, h.Id))
+            parts[i].Metrics,
+            parts[i].Params,
+            parts[i].Tags,
+            parts[i].Inputs)
         {
-            ModelInputs = models.GetValueOrDefault((h.Id, false), []),
-            ModelOutputs = models.GetValueOrDefault((h.Id, true), []),
-        }).ToList();
+            ModelInputs = parts[i].Models,
+            ModelOutputs = parts[i].Outputs,
+        }).ToArray();
+    }
+
+    /// <summary>Reads rows of many runs: on SQLite run by run, which costs no round trip, on PostgreSQL in chunks.</summary>
+    private static async Task EachAsync(Session session, bool postgres, IReadOnlyList<RunHead> heads, Parts[] parts, string select, string order, Action<Statement, Parts> read)
+    {
+        if (!postgres)
+        {
+            using var one = session.Statement($"{select} WHERE run_id = $1 ORDER BY {order}");
+            for (var i = 0; i < heads.Count; i++)
+            {
+                one.Bind(heads[i].Id);
+                while (await one.NextAsync())
+                {
+                    read(one, parts[i]);
+                }
+            }
+
+            return;
+        }
+
+        for (var from = 0; from < heads.Count; from += Chunk)
+        {
+            var places = new Dictionary<string, Parts>(StringComparer.Ordinal);
+            for (var i = from; i < Math.Min(heads.Count, from + Chunk); i++)
+            {
+                places[heads[i].Id] = parts[i];
+            }
+
+            using var many = session.Statement($"{select} WHERE run_id = ANY($1::text[]) ORDER BY run_id, {order}");
+            many.Bind(places.Keys.ToArray());
+            while (await many.NextAsync())
+            {
+                read(many, places[many.Text(0)]);
+            }
+        }
     }
 
     public static string Text(RunStatus status) => status switch
@@ -125,18 +113,6 @@ internal static class RunRows
         "KILLED" => RunStatus.Killed,
         _ => throw new SlipwayException(ErrorCode.DataLoss, "a run has an unknown status", $"'{text}'"),
     };
-
-    private static void Put<T>(Dictionary<string, List<T>> lists, string id, T item)
-    {
-        if (!lists.TryGetValue(id, out var list))
-        {
-            lists[id] = list = [];
-        }
-
-        list.Add(item);
-    }
-
-    private static IReadOnlyList<T> Of<T>(Dictionary<string, List<T>> lists, string id) => lists.TryGetValue(id, out var list) ? list : [];
 
     internal sealed class RunHead
     {
@@ -160,33 +136,18 @@ internal static class RunRows
         public long State { get; init; }
     }
 
-    private sealed class PairRow
+    private sealed class Parts
     {
-        public string RunId { get; set; } = "";
+        public List<MetricPoint> Metrics { get; } = [];
 
-        public string Key { get; set; } = "";
+        public List<Param> Params { get; } = [];
 
-        public string Value { get; set; } = "";
-    }
+        public List<Tag> Tags { get; } = [];
 
-    private sealed class InputRow
-    {
-        public string RunId { get; set; } = "";
+        public List<DatasetInput> Inputs { get; } = [];
 
-        public string? Context { get; set; }
+        public List<ModelLink> Models { get; } = [];
 
-        public string Tags { get; set; } = "";
-
-        public string Name { get; set; } = "";
-
-        public string Digest { get; set; } = "";
-
-        public string SourceType { get; set; } = "";
-
-        public string Source { get; set; } = "";
-
-        public string? Schema { get; set; }
-
-        public string? Profile { get; set; }
+        public List<ModelLink> Outputs { get; } = [];
     }
 }

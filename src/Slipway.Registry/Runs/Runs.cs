@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using Slipway.Data;
 
@@ -5,8 +6,31 @@ namespace Slipway.Registry;
 
 /// <summary>Runs and everything that they log: metrics, parameters, tags, dataset inputs, artifacts.</summary>
 /// <remarks>Metric points, parameters and run tags are written without a journal entry: they are bulk, and their run is journalled.</remarks>
-public sealed partial class Runs(Database database, Journal journal, Datasets datasets, Artifacts artifacts, TimeProvider clock)
+public sealed partial class Runs
 {
+    private const int FewRuns = 10_000;
+    private readonly Database database;
+    private readonly Journal journal;
+    private readonly Datasets datasets;
+    private readonly Artifacts artifacts;
+    private readonly TimeProvider clock;
+    private readonly MetricFolder folder;
+    private readonly ConcurrentDictionary<long, (bool Large, long At)> sizes = new();
+    private readonly Together<RunStart> starts;
+    private readonly Together<(string RunId, byte[] Points)> points;
+
+    internal Runs(Database database, Journal journal, Datasets datasets, Artifacts artifacts, MetricFolder folder, TimeProvider clock)
+    {
+        (this.database, this.journal, this.datasets, this.artifacts, this.folder, this.clock) = (database, journal, datasets, artifacts, folder, clock);
+        starts = new(database, (tx, runs) => RunStart.WriteAsync(tx, IsPostgres, journal, runs));
+        points = new(database, (tx, batches) => RunMetrics.AppendAsync(tx, IsPostgres, batches));
+    }
+
+    /// <summary>From so many runs on, a search may begin with the runs that one of its conditions finds.</summary>
+    internal int LargeExperiment { get; set; } = 30_000;
+
+    private bool IsPostgres => database.Dialect.IsPostgres;
+
     /// <summary>Starts a run in state RUNNING.</summary>
     /// <exception cref="SlipwayException">NotFound if the experiment is missing, InvalidArgument if it is deleted or a text breaks a limit.</exception>
     public async Task<Run> CreateAsync(Actor actor, CreateRun request, CancellationToken ct)
@@ -19,30 +43,39 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
         var id = Ids.New();
         var started = request.StartTime ?? clock.GetUtcNow();
         IReadOnlyList<Tag> all = [.. tags.Where(t => t.Key != RunLog.NameTag).Append(new Tag(RunLog.NameTag, name)).OrderBy(t => t.Key, StringComparer.Ordinal)];
-        var uri = "";
-        await database.WriteAsync(
-            async tx =>
-            {
-                var experiment = await Experiments.ActiveAsync(tx, experimentId);
-                uri = $"{experiment.ArtifactLocation.TrimEnd('/')}/{id}/artifacts";
-                await tx.ExecuteAsync(
-                    """
-                    INSERT INTO registry_runs (id, experiment_id, name, user_id, status, started_at, ended_at, artifact_uri, state)
-                    VALUES (@id, @experimentId, @name, @UserId, 'RUNNING', @started, NULL, @uri, 0)
-                    """,
-                    new { id, experimentId, name, request.UserId, started = Time.ToMicros(started), uri });
-                await RunLog.WriteTagsAsync(tx, id, all.Where(t => t.Key != RunLog.NameTag).ToList());
-                await tx.ExecuteAsync("INSERT INTO registry_tags (run_id, key, value) VALUES (@id, @key, @name)", new { id, key = RunLog.NameTag, name });
-                await journal.AppendAsync(tx, actor, Events.RunStarted, new Subject("run", id), new RunStarted(request.ExperimentId, name, started), [new Subject("experiment", request.ExperimentId)]);
-            },
-            ct);
-        return new Run(id, experimentId.ToString(CultureInfo.InvariantCulture), name, request.UserId, RunStatus.Running, Time.FromMicros(Time.ToMicros(started)), null, uri, Deleted: false, [], [], all, []);
+        var start = new RunStart(id, experimentId, name, request.UserId, Time.ToMicros(started), all, actor);
+        ct.ThrowIfCancellationRequested();
+        await starts.WriteAsync(start);
+        return new Run(id, experimentId.ToString(CultureInfo.InvariantCulture), name, request.UserId, RunStatus.Running, Time.FromMicros(start.StartedAt), null, start.ArtifactUri, Deleted: false, [], [], all, []);
     }
 
     /// <summary>A run with its latest metrics, parameters, tags and inputs; deleted ones too.</summary>
     /// <exception cref="SlipwayException">NotFound.</exception>
-    public async Task<Run> GetAsync(string runId, CancellationToken ct) =>
-        await database.ReadAsync(s => RunRows.FindAsync(s, runId), ct) ?? throw RunLog.NotFound(runId);
+    public async Task<Run> GetAsync(string runId, CancellationToken ct)
+    {
+        while (true)
+        {
+            var (run, waiting) = await database.ReadAsync(
+                async session =>
+                {
+                    if (await RunRows.HeadAsync(session, runId) is not { } head)
+                    {
+                        throw RunLog.NotFound(runId);
+                    }
+
+                    return await RunMetrics.WaitingAsync(session, head.ExperimentId, runId) is [_]
+                        ? (null, head.ExperimentId)
+                        : ((await RunRows.FillAsync(session, IsPostgres, [head]))[0], 0L);
+                },
+                ct);
+            if (run is not null)
+            {
+                return run;
+            }
+
+            await folder.FoldAsync(waiting, runId, ct);
+        }
+    }
 
     /// <summary>Runs that match, a page at a time; the page token is good for the same search only.</summary>
     /// <exception cref="SlipwayException">InvalidArgument for a bad filter, order, limit or token.</exception>
@@ -61,14 +94,65 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
             return new Page<Run>([], null);
         }
 
+        await FoldAsync(experiments, ct);
         return await database.ReadAsync(
             async session =>
             {
-                using var command = query.Build(session);
-                var (heads, token) = await SearchOrder.PageAsync(command, session, search.Limit, RunRows.Read, query.Token);
-                return new Page<Run>(await RunRows.FillAsync(session, heads), token);
+                var lead = await LeadAsync(session, query, experiments);
+                var heads = new List<RunRows.RunHead>();
+                string? last = null;
+                foreach (var phase in query.Phases)
+                {
+                    var (built, token) = query.Build(session, phase, lead, search.Limit + 1 - heads.Count);
+                    using var found = built;
+                    while (await found.NextAsync())
+                    {
+                        if (heads.Count == search.Limit)
+                        {
+                            found.Dispose();
+                            return new Page<Run>(await RunRows.FillAsync(session, IsPostgres, heads), last);
+                        }
+
+                        heads.Add(RunRows.Read(found));
+                        last = heads.Count == search.Limit ? token(found) : null;
+                    }
+                }
+
+                return new Page<Run>(await RunRows.FillAsync(session, IsPostgres, heads), null);
             },
             ct);
+    }
+
+    /// <summary>In a large experiment, the condition that few enough runs meet to begin with them; else null.</summary>
+    private async Task<Condition?> LeadAsync(Session session, RunSearchSql query, List<long> experimentIds)
+    {
+        var leads = query.Leads.ToList();
+        if (leads.Count == 0 || !await IsLargeAsync(session, experimentIds[0]))
+        {
+            return null;
+        }
+
+        (Condition? Lead, long Count) best = (null, FewRuns);
+        foreach (var lead in leads)
+        {
+            var count = await query.CountAsync(session, lead, FewRuns);
+            best = count < best.Count ? (lead, count) : best;
+        }
+
+        return best.Lead;
+    }
+
+    private async Task<bool> IsLargeAsync(Session session, long experimentId)
+    {
+        if (sizes.TryGetValue(experimentId, out var known) && clock.GetElapsedTime(known.At) < TimeSpan.FromMinutes(1))
+        {
+            return known.Large;
+        }
+
+        using var count = session.Statement($"SELECT COUNT(*) FROM (SELECT 1 FROM registry_runs WHERE experiment_id = $1 LIMIT {LargeExperiment}) counted");
+        var large = await count.Bind(experimentId).NextAsync() && count.Long(0) == LargeExperiment;
+        sizes[experimentId] = (large, clock.GetTimestamp());
+        return large;
     }
 
     /// <summary>Writes a batch, all or nothing. Sent twice it changes nothing the second time.</summary>
@@ -95,7 +179,7 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
     /// <summary>Sets one tag; <c>mlflow.runName</c> renames the run.</summary>
     public Task SetTagAsync(Actor actor, string runId, Tag tag, CancellationToken ct) => LogAsync(actor, runId, [], [], [tag], [], single: true, ct);
 
-    private Task LogAsync(Actor actor, string runId, IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags, IReadOnlyList<ModelMetric> ofModels, bool single, CancellationToken ct)
+    private async Task LogAsync(Actor actor, string runId, IReadOnlyList<MetricPoint> metrics, IReadOnlyList<Param> parameters, IReadOnlyList<Tag> tags, IReadOnlyList<ModelMetric> ofModels, bool single, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(actor);
         var (checkedParams, checkedTags) = RunLog.Check(metrics, parameters, tags, single);
@@ -107,16 +191,63 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
             Limits.CheckText(metric.DatasetDigest, "dataset_digest");
         }
 
-        return database.WriteAsync(
-            async tx =>
+        var packed = metrics.Count == 0 ? null : PackedPoints.Batch(metrics);
+        ct.ThrowIfCancellationRequested();
+        if (packed is not null && checkedParams.Count == 0 && checkedTags.Count == 0 && ofModels.Count == 0)
+        {
+            await points.WriteAsync((runId, packed));
+        }
+        else
+        {
+            await database.WriteAsync(
+                async tx =>
+                {
+                    await RunLog.ActiveAsync(tx, runId);
+                    await RunLog.WriteParamsAsync(tx, IsPostgres, runId, checkedParams);
+                    await RunLog.WriteTagsAsync(tx, IsPostgres, runId, checkedTags);
+                    if (packed is not null)
+                    {
+                        await RunMetrics.AppendAsync(tx, IsPostgres, [(runId, packed)]);
+                    }
+
+                    await LoggedModelRows.WriteMetricsAsync(tx, runId, ofModels);
+                },
+                ct);
+        }
+
+        if (packed is not null)
+        {
+            folder.Appended(runId, packed.Length);
+        }
+    }
+
+    /// <summary>Folds what these runs logged just now.</summary>
+    private async Task FoldAsync(IReadOnlyList<string> runIds, CancellationToken ct)
+    {
+        var waiting = await database.ReadAsync(RunMetrics.WaitingAsync, ct);
+        if (waiting.Count > 0)
+        {
+            var asked = runIds.ToHashSet(StringComparer.Ordinal);
+            foreach (var (experiment, run) in waiting)
             {
-                var run = await RunLog.ActiveAsync(tx, runId);
-                await RunLog.WriteParamsAsync(tx, runId, checkedParams);
-                await RunMetrics.WriteAsync(tx, database.Dialect.IsPostgres, runId, run.ExperimentId, metrics);
-                await RunLog.WriteTagsAsync(tx, runId, checkedTags);
-                await LoggedModelRows.WriteMetricsAsync(tx, runId, ofModels);
-            },
-            ct);
+                if (asked.Contains(run))
+                {
+                    await folder.FoldAsync(experiment, run, ct);
+                }
+            }
+        }
+    }
+
+    /// <summary>Folds what runs of these experiments logged just now, so that a search sees it.</summary>
+    private async Task FoldAsync(IReadOnlyList<long> experiments, CancellationToken ct)
+    {
+        foreach (var experiment in experiments)
+        {
+            foreach (var run in await database.ReadAsync(s => RunMetrics.WaitingAsync(s, experiment), ct))
+            {
+                await folder.FoldAsync(experiment, run, ct);
+            }
+        }
     }
 
     /// <summary>Deletes one tag.</summary>
@@ -197,7 +328,7 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
             async tx =>
             {
                 await RunLog.ActiveAsync(tx, runId);
-                await RunLog.AppendModelAsync(tx, runId, model);
+                await RunLog.AppendModelAsync(tx, IsPostgres, runId, model);
             },
             ct);
     }
@@ -208,7 +339,7 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
     {
         var status = change.Status is { } s ? RunRows.Text(s) : null;
         var name = string.IsNullOrEmpty(change.Name) ? null : Limits.RunTag(change.Name, "run_name");
-        return await database.WriteAsync(
+        await database.WriteAsync(
             async tx =>
             {
                 var run = await RunLog.ActiveAsync(tx, runId);
@@ -216,17 +347,16 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
                 await tx.ExecuteAsync("UPDATE registry_runs SET status = @status, ended_at = @ended WHERE id = @runId", new { runId, status = status ?? run.Status, ended });
                 if (name is not null)
                 {
-                    await RunLog.WriteTagsAsync(tx, runId, [new Tag(RunLog.NameTag, name)]);
+                    await RunLog.WriteTagsAsync(tx, IsPostgres, runId, [new Tag(RunLog.NameTag, name)]);
                 }
 
                 if (status is not null && status != run.Status)
                 {
                     await JournalStatusAsync(tx, actor, runId, run, status, ended);
                 }
-
-                return (await RunRows.FindAsync(tx, runId))!;
             },
             ct);
+        return await GetAsync(runId, ct);
     }
 
     /// <summary>Ends a run now.</summary>
@@ -243,35 +373,42 @@ public sealed partial class Runs(Database database, Journal journal, Datasets da
     /// <exception cref="SlipwayException">NotFound if the run is missing; an unknown metric gives an empty page.</exception>
     public Task<Page<MetricPoint>> HistoryAsync(string runId, string key, int? limit, string? pageToken, CancellationToken ct)
     {
-        MetricPoint? after = null;
+        Point? after = null;
         if (!string.IsNullOrEmpty(pageToken))
         {
             var parts = PageToken.Decode(pageToken, 3);
             after = long.TryParse(parts[0], CultureInfo.InvariantCulture, out var timestamp) && long.TryParse(parts[1], CultureInfo.InvariantCulture, out var step)
                 && double.TryParse(parts[2], CultureInfo.InvariantCulture, out var value)
-                ? new MetricPoint(key, value, timestamp, step)
+                ? new Point(timestamp, step, value)
                 : throw SlipwayException.Invalid("Invalid page token", next: "start again without a page token");
         }
 
-        return database.ReadAsync(
-            async session =>
+        return HistoryAsync(runId, key, after, limit, ct);
+    }
+
+    private async Task<Page<MetricPoint>> HistoryAsync(string runId, string key, Point? after, int? limit, CancellationToken ct)
+    {
+        while (true)
+        {
+            var (found, waiting) = await database.ReadAsync(
+                async session =>
+                {
+                    var experiment = await RunLog.ExperimentOfAsync(session, runId) ?? throw RunLog.NotFound(runId);
+                    return await RunMetrics.WaitingAsync(session, experiment, runId) is [_]
+                        ? (null, experiment)
+                        : (await RunMetrics.HistoryAsync(session, runId, key, after, limit is { } n ? n + 1 : int.MaxValue), experiment);
+                },
+                ct);
+            if (found is null)
             {
-                if (await session.FindAsync<string>("SELECT id FROM registry_runs WHERE id = @runId", new { runId }) is null)
-                {
-                    throw RunLog.NotFound(runId);
-                }
+                await folder.FoldAsync(waiting, runId, ct);
+                continue;
+            }
 
-                var points = await RunMetrics.HistoryAsync(session, runId, key, after, limit is { } n ? n + 1 : int.MaxValue);
-                if (limit is null || points.Count <= limit)
-                {
-                    return new Page<MetricPoint>(points, null);
-                }
-
-                points.RemoveAt(points.Count - 1);
-                var last = points[^1];
-                return new Page<MetricPoint>(points, PageToken.Encode(Text(last.TimestampMs), Text(last.Step), last.Value.ToString("R", CultureInfo.InvariantCulture)));
-            },
-            ct);
+            var more = found.Count > limit;
+            var items = found.Take(limit ?? int.MaxValue).Select(p => new MetricPoint(key, p.Value, p.TimestampMs, p.Step)).ToList();
+            return new Page<MetricPoint>(items, more ? PageToken.Encode(Text(items[^1].TimestampMs), Text(items[^1].Step), items[^1].Value.ToString("R", CultureInfo.InvariantCulture)) : null);
+        }
     }
 
     /// <summary>Datasets seen in experiments, at most 1,000.</summary>

@@ -1,4 +1,3 @@
-using System.Data.Common;
 
 namespace Slipway.Registry;
 
@@ -51,24 +50,24 @@ internal sealed class ModelSearchSql
 
     private string TagOwner => versions ? "t.model_id = v.model_id AND t.version = v.version" : "t.model_id = m.id";
 
-    public DbCommand Build(Session session) => versions
+    public Statement Build(Session session) => versions
         ? sql.Build(session, VersionList, ModelRows.VersionTables, order, search.Limit + 1)
         : sql.Build(session, ModelList, "registry_models m", order, search.Limit + 1);
 
-    public string Token(DbDataReader row) => order.Token(row, versions ? 2 : 7, query);
+    public string Token(Statement row) => order.Token(row, versions ? 2 : 7, query);
 
-    public static ModelRows.ModelRow ReadModel(DbDataReader row) => new()
+    public static ModelRows.ModelRow ReadModel(Statement row) => new()
     {
-        Id = row.GetString(0),
-        Name = row.GetString(1),
-        Description = row.IsDBNull(2) ? null : row.GetString(2),
-        LastVersion = row.GetInt64(3),
-        CreatedBy = row.GetString(4),
-        CreatedAt = row.GetInt64(5),
-        UpdatedAt = row.GetInt64(6),
+        Id = row.Text(0),
+        Name = row.Text(1),
+        Description = row.IsNull(2) ? null : row.Text(2),
+        LastVersion = row.Long(3),
+        CreatedBy = row.Text(4),
+        CreatedAt = row.Long(5),
+        UpdatedAt = row.Long(6),
     };
 
-    public static (string Name, int Version) ReadVersion(DbDataReader row) => (row.GetString(0), (int)row.GetInt64(1));
+    public static (string Name, int Version) ReadVersion(Statement row) => (row.Text(0), (int)row.Long(1));
 
     private void Add(Condition condition)
     {

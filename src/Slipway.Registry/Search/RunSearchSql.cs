@@ -1,173 +1,328 @@
-using System.Data.Common;
+using System.Globalization;
 
 namespace Slipway.Registry;
 
-/// <summary>A run search as SQL.</summary>
+/// <summary>
+/// A run search as SQL. What leads a statement is decided here and not by a planner: an index that already stands in the order
+/// asked for, so that a page costs the rows that it passes; or, in a large experiment, a condition that few runs meet.
+/// </summary>
 /// <remarks>
-/// A metric condition joins the latest value, so that an index on it can lead; the others probe by primary key. A run without
-/// the key never matches, also for <c>!=</c>; NaN matches <c>!=</c> only.
+/// Ordered by a metric, a search has three phases, each walking an index: runs whose value is a number, those with NaN, those
+/// without the metric. A run without the key never matches a condition, also for <c>!=</c>; NaN matches <c>!=</c> only.
 /// </remarks>
 internal sealed class RunSearchSql
 {
     public const string Columns = "r.id, r.experiment_id, r.name, r.user_id, r.status, r.started_at, r.ended_at, r.artifact_uri, r.state";
     private const int ColumnCount = 9;
-    private readonly RunSearch search;
-    private readonly SearchSql sql;
-    private readonly SearchOrder order;
-    private readonly string query;
-    private readonly Dictionary<string, (string Alias, bool IsNumber)> metrics = new(StringComparer.Ordinal);
+    private const string Latest = "registry_latest_metrics";
 
+    /// <summary>So much of a value stands in the index over parameters.</summary>
+    private const string ValueStart = "SUBSTR(value, 1, 100)";
+
+    private static readonly int[] Plain = [-1];
+    private readonly RunSearch search;
+    private readonly IReadOnlyList<long> experiments;
+    private readonly Dialect dialect;
+    private readonly IReadOnlyList<Condition> conditions;
+    private readonly IReadOnlyList<OrderTerm> terms;
+    private readonly string fingerprint;
+
+    /// <exception cref="SlipwayException">InvalidArgument for a bad filter, order or token.</exception>
     public RunSearchSql(RunSearch search, IReadOnlyList<long> experiments, Dialect dialect)
     {
-        this.search = search;
-        sql = new SearchSql(dialect);
-        order = new SearchOrder(sql);
-        query = string.Join('\n', ["runs", search.Filter ?? "", search.View.ToString(), .. search.OrderBy, .. experiments.Select(e => e.ToString())]);
-        sql.Where(experiments.Count == 1
-            ? $"r.experiment_id = {sql.Bind(experiments[0])}"
-            : $"r.experiment_id IN ({sql.BindAll(experiments.Cast<object>())})");
-        if (search.View != View.All)
-        {
-            sql.Where(search.View == View.ActiveOnly ? "r.state = 0" : "r.state <> 0");
-        }
-
-        foreach (var condition in FilterParser.Parse(search.Filter, SearchGrammar.Runs))
-        {
-            Add(condition);
-        }
-
-        AddOrder(FilterParser.ParseOrder(search.OrderBy, SearchGrammar.Runs));
+        (this.search, this.experiments, this.dialect) = (search, experiments, dialect);
+        fingerprint = string.Join('\n', ["runs", search.Filter ?? "", search.View.ToString(), .. search.OrderBy, .. experiments.Select(e => e.ToString(CultureInfo.InvariantCulture))]);
+        conditions = FilterParser.Parse(search.Filter, SearchGrammar.Runs);
+        terms = FilterParser.ParseOrder(search.OrderBy, SearchGrammar.Runs);
+        Phases = PhasesOf();
         if (!string.IsNullOrEmpty(search.PageToken))
         {
-            order.After(search.PageToken, query);
+            // Read at once, so that a bad token is refused before anything is searched.
+            var from = new Statements(this, Phases[0], null).PhaseOfToken(search.PageToken);
+            Phases = Phases is [-1] ? Phases : [.. Phases.Where(p => p >= from)];
         }
     }
 
-    /// <summary>One row more than a page, to see whether there is a next page.</summary>
-    public DbCommand Build(Session session) => sql.Build(session, Columns, "registry_runs r", order, search.Limit + 1);
+    /// <summary>What is searched one after the other: the class of the leading metric's value, or -1 for everything at once.</summary>
+    public IReadOnlyList<int> Phases { get; }
 
-    /// <summary>Just the ids, for tables that read their columns apart.</summary>
-    public DbCommand BuildIds(Session session, int limit) => sql.Build(session, "r.id", "registry_runs r", order, limit);
+    /// <summary>Conditions that an index can find the runs of: a parameter's exact value, a range of a metric.</summary>
+    public IEnumerable<Condition> Leads => experiments.Count != 1
+        ? []
+        : conditions.Where(c => c is { Entity: Entity.Param, Comparison: Comparison.Equal } or { Entity: Entity.Metric, Comparison: not Comparison.NotEqual });
 
-    public string Token(DbDataReader row) => order.Token(row, ColumnCount, query);
-
-    private void Add(Condition condition)
+    /// <summary>How many runs meet a condition, counted up to a limit.</summary>
+    public async Task<long> CountAsync(Session session, Condition lead, int most)
     {
-        switch (condition.Entity)
+        var sql = new SearchSql(dialect);
+        if (lead.Entity == Entity.Param)
         {
-            case Entity.Metric:
-                var alias = metrics.TryGetValue(condition.Key, out var known) ? known.Alias : $"m{metrics.Count}";
-                if (known.Alias is null)
+            sql.Where($"key = {sql.Bind(lead.Key)}");
+            sql.Where($"{ValueStart} = {ValueStart.Replace("value", sql.Bind(lead.Value!), StringComparison.Ordinal)}");
+        }
+        else
+        {
+            sql.Where($"experiment_id = {sql.Bind(experiments[0])} AND key = {sql.Bind(lead.Key)} AND is_nan = 0 AND {sql.CompareNumber("value", lead)}");
+        }
+
+        using var count = sql.Build(session, $"SELECT COUNT(*) FROM (SELECT 1 FROM {(lead.Entity == Entity.Param ? "registry_params" : Latest)}", $"LIMIT {most}) counted");
+        return await count.NextAsync() ? count.Long(0) : 0;
+    }
+
+    /// <summary>One phase as a statement, and the token of a row that it gives.</summary>
+    public (Statement Statement, Func<Statement, string> Token) Build(Session session, int phase, Condition? lead, int limit)
+    {
+        var statements = new Statements(this, phase, lead);
+        return (statements.Build(session, limit), statements.Token);
+    }
+
+    /// <summary>Just the ids of one phase, for tables that read their columns apart.</summary>
+    public Statement BuildIds(Session session, int phase, int limit) => new Statements(this, phase, null).BuildIds(session, limit);
+
+    private IReadOnlyList<int> PhasesOf()
+    {
+        if (experiments.Count != 1 || terms is not [{ Entity: Entity.Metric } first, ..])
+        {
+            return Plain;
+        }
+
+        var on = conditions.Where(c => c.Entity == Entity.Metric && c.Key == first.Key).ToList();
+        return on.Count == 0 ? [0, 1, 2] : on.Exists(c => c.Comparison != Comparison.NotEqual) ? [0] : [0, 1];
+    }
+
+    /// <summary>The statement of one phase under construction.</summary>
+    private sealed class Statements
+    {
+        private readonly RunSearchSql of;
+        private readonly SearchSql sql;
+        private readonly SearchOrder order;
+        private readonly Dictionary<string, (string Alias, bool IsNumber)> metrics = new(StringComparer.Ordinal);
+        private readonly string join;
+        private string from = "registry_runs r";
+
+        public Statements(RunSearchSql of, int phase, Condition? lead)
+        {
+            this.of = of;
+            sql = new SearchSql(of.dialect);
+            order = new SearchOrder(sql);
+            // On SQLite a CROSS JOIN keeps the tables in the order written.
+            join = of.dialect.IsPostgres ? "JOIN" : "CROSS JOIN";
+            if (lead is not null)
+            {
+                Lead(lead);
+            }
+
+            if (phase >= 0)
+            {
+                AddPhase(phase, of.terms[0]);
+            }
+
+            sql.Where(of.experiments.Count == 1
+                ? $"r.experiment_id = {sql.Bind(of.experiments[0])}"
+                : $"r.experiment_id IN ({sql.BindAll(of.experiments.Cast<object>())})");
+            if (of.search.View != View.All)
+            {
+                sql.Where(of.search.View == View.ActiveOnly ? "r.state = 0" : "r.state <> 0");
+            }
+
+            foreach (var condition in of.conditions)
+            {
+                if (!ReferenceEquals(condition, lead) || lead.Entity == Entity.Metric)
                 {
-                    sql.Join($"JOIN registry_latest_metrics {alias} ON {alias}.run_id = r.id AND {alias}.experiment_id = r.experiment_id AND {alias}.key = {sql.Bind(condition.Key)}");
+                    Add(condition);
                 }
-                var number = condition.Comparison != Comparison.NotEqual;
-                metrics[condition.Key] = (alias, known.IsNumber || number);
-                sql.Where(number
-                    ? $"{alias}.is_nan = 0 AND {sql.CompareNumber($"{alias}.value", condition)}"
-                    : $"({alias}.is_nan = 1 OR {sql.CompareNumber($"{alias}.value", condition)})");
-                break;
-            case Entity.Param:
-                sql.WhereTag("registry_params", "t.run_id = r.id", condition);
-                break;
-            case Entity.Tag:
-                sql.WhereTag("registry_tags", "t.run_id = r.id", condition);
-                break;
-            case Entity.Dataset:
-                var column = condition.Key == "context" ? "i.context" : $"d.{condition.Key}";
-                sql.Where($"EXISTS (SELECT 1 FROM registry_inputs i JOIN registry_datasets d ON d.id = i.dataset_id WHERE i.run_id = r.id AND {sql.CompareText(column, condition)})");
-                break;
-            default:
-                sql.Where(condition.Key switch
-                {
-                    "start_time" => sql.CompareNumber("r.started_at", condition, scale: 1000),
-                    "end_time" => sql.CompareNumber("r.ended_at", condition, scale: 1000),
-                    _ => sql.CompareText(Column(condition.Key), condition),
-                });
-                break;
-        }
-    }
+            }
 
-    private void AddOrder(IReadOnlyList<OrderTerm> terms)
-    {
-        foreach (var (term, i) in terms.Select((t, i) => (t, i)))
+            AddOrder(phase >= 0 ? of.terms.Skip(1) : of.terms);
+            if (!string.IsNullOrEmpty(of.search.PageToken))
+            {
+                order.After(of.search.PageToken, of.fingerprint);
+            }
+        }
+
+        public long PhaseOfToken(string token) => order.FirstOf(token, of.fingerprint);
+
+        public Statement Build(Session session, int limit) => sql.Build(session, Columns, from, order, limit);
+
+        public Statement BuildIds(Session session, int limit) => sql.Build(session, "r.id", from, order, limit);
+
+        public string Token(Statement row) => order.Token(row, ColumnCount, of.fingerprint);
+
+        private void Lead(Condition lead)
         {
-            switch (term.Entity)
+            if (lead.Entity == Entity.Metric)
+            {
+                LeadByMetric(lead.Key, isNan: 0);
+                return;
+            }
+
+            from = $"registry_params d {join} registry_runs r ON r.id = d.run_id";
+            var value = sql.Bind(lead.Value!);
+            sql.Where($"d.key = {sql.Bind(lead.Key)} AND SUBSTR(d.value, 1, 100) = SUBSTR({value}, 1, 100) AND d.value = {value}");
+        }
+
+        private void LeadByMetric(string key, int isNan)
+        {
+            from = $"{Latest} m0 {join} registry_runs r ON r.id = m0.run_id";
+            sql.Where($"m0.experiment_id = {sql.Bind(of.experiments[0])} AND m0.key = {sql.Bind(key)} AND m0.is_nan = {isNan}");
+            metrics.Add(key, ("m0", isNan == 0));
+        }
+
+        private void AddPhase(int phase, OrderTerm term)
+        {
+            order.AddConstant(phase);
+            if (phase == 2)
+            {
+                sql.Where($"NOT EXISTS (SELECT 1 FROM {Latest} x WHERE x.run_id = r.id AND x.key = {sql.Bind(term.Key)})");
+                order.AddConstant(0);
+                return;
+            }
+
+            if (!metrics.ContainsKey(term.Key))
+            {
+                if (from == "registry_runs r")
+                {
+                    LeadByMetric(term.Key, phase);
+                }
+                else
+                {
+                    var alias = JoinMetric(term.Key, phase == 0);
+                    sql.Where($"{alias}.is_nan = {phase}");
+                }
+            }
+
+            if (phase == 0)
+            {
+                order.Add($"{metrics[term.Key].Alias}.value", SortKind.Number, term.Descending);
+            }
+            else
+            {
+                order.AddConstant(0);
+            }
+        }
+
+        private string JoinMetric(string key, bool isNumber)
+        {
+            var alias = $"m{metrics.Count}";
+            sql.Join($"{join} {Latest} {alias} ON {alias}.run_id = r.id AND {alias}.key = {sql.Bind(key)}");
+            metrics.Add(key, (alias, isNumber));
+            return alias;
+        }
+
+        private void Add(Condition condition)
+        {
+            switch (condition.Entity)
             {
                 case Entity.Metric:
-                    AddMetricOrder(term);
+                    var number = condition.Comparison != Comparison.NotEqual;
+                    var alias = metrics.TryGetValue(condition.Key, out var known) ? known.Alias : JoinMetric(condition.Key, number);
+                    metrics[condition.Key] = (alias, known.IsNumber || number);
+                    sql.Where(number
+                        ? $"{alias}.is_nan = 0 AND {sql.CompareNumber($"{alias}.value", condition)}"
+                        : $"({alias}.is_nan = 1 OR {sql.CompareNumber($"{alias}.value", condition)})");
                     break;
-                case Entity.Param or Entity.Tag:
-                    var table = term.Entity == Entity.Param ? "registry_params" : "registry_tags";
-                    sql.Join($"LEFT JOIN {table} o{i} ON o{i}.run_id = r.id AND o{i}.key = {sql.Bind(term.Key)}");
-                    order.AddOptional($"o{i}.value", SortKind.Text, term.Descending);
+                case Entity.Param:
+                    sql.WhereTag("registry_params", "t.run_id = r.id", condition);
+                    break;
+                case Entity.Tag:
+                    sql.WhereTag("registry_tags", "t.run_id = r.id", condition);
+                    break;
+                case Entity.Dataset:
+                    var column = condition.Key == "context" ? "i.context" : $"d.{condition.Key}";
+                    sql.Where($"EXISTS (SELECT 1 FROM registry_inputs i JOIN registry_datasets d ON d.id = i.dataset_id WHERE i.run_id = r.id AND {sql.CompareText(column, condition)})");
                     break;
                 default:
-                    AddAttributeOrder(term);
+                    sql.Where(condition.Key switch
+                    {
+                        "start_time" => sql.CompareNumber("r.started_at", condition, scale: 1000),
+                        "end_time" => sql.CompareNumber("r.ended_at", condition, scale: 1000),
+                        _ => sql.CompareText(Column(condition.Key), condition),
+                    });
                     break;
             }
         }
 
-        if (!terms.Any(t => t.Entity == Entity.Attribute && t.Key == "start_time"))
+        private void AddOrder(IEnumerable<OrderTerm> terms)
         {
-            order.Add("r.started_at", SortKind.Integer, descending: true);
-        }
-
-        if (!terms.Any(t => t.Entity == Entity.Attribute && t.Key == "run_id"))
-        {
-            order.Add("r.id", SortKind.Text, descending: false);
-        }
-    }
-
-    /// <summary>Numbers first, then NaN, then runs without the metric, in both directions.</summary>
-    private void AddMetricOrder(OrderTerm term)
-    {
-        if (metrics.TryGetValue(term.Key, out var joined))
-        {
-            if (!joined.IsNumber)
+            foreach (var (term, i) in terms.Select((t, i) => (t, i)))
             {
-                order.Add($"{joined.Alias}.is_nan", SortKind.Integer, descending: false);
+                switch (term.Entity)
+                {
+                    case Entity.Metric:
+                        AddMetricOrder(term);
+                        break;
+                    case Entity.Param or Entity.Tag:
+                        var table = term.Entity == Entity.Param ? "registry_params" : "registry_tags";
+                        sql.Join($"LEFT JOIN {table} o{i} ON o{i}.run_id = r.id AND o{i}.key = {sql.Bind(term.Key)}");
+                        order.AddOptional($"o{i}.value", SortKind.Text, term.Descending);
+                        break;
+                    default:
+                        AddAttributeOrder(term);
+                        break;
+                }
             }
 
-            order.Add($"{joined.Alias}.value", SortKind.Number, term.Descending);
-            return;
+            if (!of.terms.Any(t => t.Entity == Entity.Attribute && t.Key == "start_time"))
+            {
+                order.Add("r.started_at", SortKind.Integer, descending: true);
+            }
+
+            if (!of.terms.Any(t => t.Entity == Entity.Attribute && t.Key == "run_id"))
+            {
+                order.Add("r.id", SortKind.Text, descending: false);
+            }
         }
 
-        var alias = $"m{metrics.Count}";
-        metrics[term.Key] = (alias, false);
-        sql.Join($"LEFT JOIN registry_latest_metrics {alias} ON {alias}.run_id = r.id AND {alias}.key = {sql.Bind(term.Key)}");
-        order.Add($"COALESCE({alias}.is_nan, 2)", SortKind.Integer, descending: false);
-        order.Add($"COALESCE({alias}.value, 0)", SortKind.Number, term.Descending);
-    }
-
-    private void AddAttributeOrder(OrderTerm term)
-    {
-        switch (term.Key)
+        /// <summary>Numbers first, then NaN, then runs without the metric, in both directions.</summary>
+        private void AddMetricOrder(OrderTerm term)
         {
-            case "start_time":
-                order.Add("r.started_at", SortKind.Integer, term.Descending);
-                break;
-            case "end_time":
-                order.AddOptional("r.ended_at", SortKind.Integer, term.Descending);
-                break;
-            case "experiment_id":
-                order.Add("r.experiment_id", SortKind.Integer, term.Descending);
-                break;
-            case "run_id":
-                order.Add("r.id", SortKind.Text, term.Descending);
-                break;
-            default:
-                order.AddText(Column(term.Key), term.Descending);
-                break;
-        }
-    }
+            if (metrics.TryGetValue(term.Key, out var joined))
+            {
+                if (!joined.IsNumber)
+                {
+                    order.Add($"{joined.Alias}.is_nan", SortKind.Integer, descending: false);
+                }
 
-    private static string Column(string attribute) => attribute switch
-    {
-        "run_id" => "r.id",
-        "run_name" => "r.name",
-        "user_id" => "r.user_id",
-        "status" => "r.status",
-        _ => "r.artifact_uri",
-    };
+                order.Add($"{joined.Alias}.value", SortKind.Number, term.Descending);
+                return;
+            }
+
+            var alias = $"m{metrics.Count}";
+            metrics[term.Key] = (alias, false);
+            sql.Join($"LEFT JOIN {Latest} {alias} ON {alias}.run_id = r.id AND {alias}.key = {sql.Bind(term.Key)}");
+            order.Add($"COALESCE({alias}.is_nan, 2)", SortKind.Integer, descending: false);
+            order.Add($"COALESCE({alias}.value, 0)", SortKind.Number, term.Descending);
+        }
+
+        private void AddAttributeOrder(OrderTerm term)
+        {
+            switch (term.Key)
+            {
+                case "start_time":
+                    order.Add("r.started_at", SortKind.Integer, term.Descending);
+                    break;
+                case "end_time":
+                    order.AddOptional("r.ended_at", SortKind.Integer, term.Descending);
+                    break;
+                case "experiment_id":
+                    order.Add("r.experiment_id", SortKind.Integer, term.Descending);
+                    break;
+                case "run_id":
+                    order.Add("r.id", SortKind.Text, term.Descending);
+                    break;
+                default:
+                    order.AddText(Column(term.Key), term.Descending);
+                    break;
+            }
+        }
+
+        private static string Column(string attribute) => attribute switch
+        {
+            "run_id" => "r.id",
+            "run_name" => "r.name",
+            "user_id" => "r.user_id",
+            "status" => "r.status",
+            _ => "r.artifact_uri",
+        };
+    }
 }

@@ -1,4 +1,3 @@
-using System.Data.Common;
 using System.Globalization;
 using System.Text;
 
@@ -22,11 +21,19 @@ internal sealed class SearchOrder(SearchSql sql)
     private const int TextPrefix = 100;
 
     private readonly List<(string Expression, bool Descending, SortKind Kind)> columns = [];
+    private int constants;
 
     /// <summary>The sort columns as further columns of the SELECT list.</summary>
     public string Columns => string.Concat(columns.Select((c, i) => $", {c.Expression} AS s{i}"));
 
-    public string Sql => string.Join(", ", columns.Select(c => $"{c.Expression} {(c.Descending ? "DESC" : "ASC")}"));
+    public string Sql => string.Join(", ", columns.Skip(constants).Select(c => $"{c.Expression} {(c.Descending ? "DESC" : "ASC")}"));
+
+    /// <summary>A leading column that has the same value in all rows; a token tells by it which statement it belongs to.</summary>
+    public void AddConstant(int value)
+    {
+        columns.Add((value.ToString(CultureInfo.InvariantCulture), false, SortKind.Integer));
+        constants++;
+    }
 
     public void Add(string expression, SortKind kind, bool descending) =>
         columns.Add((expression, descending, kind));
@@ -54,24 +61,29 @@ internal sealed class SearchOrder(SearchSql sql)
     /// <param name="query">What identifies the search: a token is good only for the search that gave it out.</param>
     public void After(string token, string query)
     {
-        var parts = PageToken.Decode(token, columns.Count + 1);
-        if (parts[0] != Fingerprint(query))
+        var parts = Read(token, query);
+        if (constants > 0 && parts[1] != columns[0].Expression)
         {
-            throw SlipwayException.Invalid("Invalid page token", "it was given out for another search", "start again without a page token");
+            // The row stands before everything that this statement gives.
+            return;
         }
 
         var bound = new string[columns.Count];
-        for (var i = 0; i < columns.Count; i++)
+        for (var i = constants; i < columns.Count; i++)
         {
             bound[i] = sql.Bind(ReadValue(parts[i + 1], columns[i].Kind));
         }
 
+        // What the rest of the condition implies, in a form that an index can start from.
+        var first = columns[constants];
+        sql.Where($"{first.Expression} {(first.Descending ? "<=" : ">=")} {bound[constants]}");
+
         // Lexicographic "greater" over mixed directions: a after x, or a at x and b after y, ...
         var after = new StringBuilder("(");
-        for (var i = 0; i < columns.Count; i++)
+        for (var i = constants; i < columns.Count; i++)
         {
-            after.Append(i == 0 ? "(" : " OR (");
-            for (var j = 0; j < i; j++)
+            after.Append(i == constants ? "(" : " OR (");
+            for (var j = constants; j < i; j++)
             {
                 after.Append($"{columns[j].Expression} = {bound[j]} AND ");
             }
@@ -82,42 +94,52 @@ internal sealed class SearchOrder(SearchSql sql)
         sql.Where(after.Append(')').ToString());
     }
 
+    /// <summary>The first sort value in a token.</summary>
+    public long FirstOf(string token, string query) => ReadValue(Read(token, query)[1], columns[0].Kind) is long first ? first : 0;
+
+    private string[] Read(string token, string query)
+    {
+        var parts = PageToken.Decode(token, columns.Count + 1);
+        return parts[0] == Fingerprint(query)
+            ? parts
+            : throw SlipwayException.Invalid("Invalid page token", "it was given out for another search", "start again without a page token");
+    }
+
     /// <summary>The token of the row that the reader stands on; its sort columns begin at <paramref name="first"/>.</summary>
-    public string Token(DbDataReader row, int first, string query)
+    public string Token(Statement row, int first, string query)
     {
         var parts = new string[columns.Count + 1];
         parts[0] = Fingerprint(query);
         for (var i = 0; i < columns.Count; i++)
         {
-            var value = row.GetValue(first + i);
             parts[i + 1] = columns[i].Kind switch
             {
-                SortKind.Integer => Convert.ToInt64(value, CultureInfo.InvariantCulture).ToString(CultureInfo.InvariantCulture),
-                SortKind.Number => Convert.ToDouble(value, CultureInfo.InvariantCulture).ToString("R", CultureInfo.InvariantCulture),
-                _ => (string)value,
+                SortKind.Integer => row.Long(first + i).ToString(CultureInfo.InvariantCulture),
+                SortKind.Number => row.Double(first + i).ToString("R", CultureInfo.InvariantCulture),
+                _ => row.Text(first + i),
             };
         }
 
         return PageToken.Encode(parts);
     }
 
-    /// <summary>Reads one page of a command that asks for one row more; the token is null when there is no further row.</summary>
-    public static async Task<(List<T> Rows, string? Token)> PageAsync<T>(DbCommand command, Session session, int limit, Func<DbDataReader, T> read, Func<DbDataReader, string> token)
+    /// <summary>Reads one page of a statement that asks for one row more, and ends it; the token is null when there is no further row.</summary>
+    public static async Task<(List<T> Rows, string? Token)> PageAsync<T>(Statement statement, int limit, Func<Statement, T> read, Func<Statement, string> token)
     {
-        await using var reader = await command.ExecuteReaderAsync(session.Token);
+        using var ended = statement;
         var rows = new List<T>();
         string? last = null;
-        while (await reader.ReadAsync(session.Token))
+        while (await statement.NextAsync())
         {
             if (rows.Count == limit)
             {
                 return (rows, last);
             }
 
-            rows.Add(read(reader));
+            rows.Add(read(statement));
             if (rows.Count == limit)
             {
-                last = token(reader);
+                last = token(statement);
             }
         }
 

@@ -1,4 +1,4 @@
-using System.Data.Common;
+using System.Globalization;
 using System.Text;
 
 namespace Slipway.Registry;
@@ -6,7 +6,7 @@ namespace Slipway.Registry;
 /// <summary>The SQL that a search becomes: joins, conditions and bound values. User text is only ever a bound value.</summary>
 internal sealed class SearchSql(Dialect dialect)
 {
-    private readonly List<(string Name, object Value)> values = [];
+    private readonly List<object> values = [];
     private readonly StringBuilder joins = new();
     private readonly StringBuilder where = new();
 
@@ -15,9 +15,8 @@ internal sealed class SearchSql(Dialect dialect)
     /// <summary>Binds a value and gives its placeholder.</summary>
     public string Bind(object value)
     {
-        var name = $"@p{values.Count}";
-        values.Add((name, value));
-        return name;
+        values.Add(value);
+        return string.Create(CultureInfo.InvariantCulture, $"${values.Count}");
     }
 
     public string BindAll(IEnumerable<object> items) => string.Join(", ", items.Select(Bind));
@@ -76,17 +75,15 @@ internal sealed class SearchSql(Dialect dialect)
     }
 
     /// <summary>The statement, ready to run.</summary>
-    public DbCommand Build(Session session, string columns, string from, SearchOrder order, int limit)
-    {
-        var command = session.Command($"SELECT {columns}{order.Columns}\nFROM {from}{joins}{where}\nORDER BY {order.Sql}\nLIMIT {limit}");
-        foreach (var (name, value) in values)
-        {
-            var parameter = command.CreateParameter();
-            parameter.ParameterName = name;
-            parameter.Value = value;
-            command.Parameters.Add(parameter);
-        }
+    /// <remarks>The limit is no parameter: the planner of PostgreSQL has to know how few rows are wanted.</remarks>
+    public Statement Build(Session session, string columns, string from, SearchOrder order, int limit) =>
+        Build(session, $"SELECT {columns}{order.Columns}\nFROM {from}{joins}", $"ORDER BY {order.Sql}\nLIMIT {limit}");
 
-        return command;
+    /// <summary>The conditions between a head and a tail.</summary>
+    public Statement Build(Session session, string head, string tail)
+    {
+        var statement = session.Statement($"{head}{where}\n{tail}");
+        values.ForEach(v => statement.BindAny(v));
+        return statement;
     }
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json;
 
 namespace Slipway.Registry;
 
@@ -28,12 +29,14 @@ internal static class RunTable
 
     public static async Task<List<string>> IdsAsync(Session session, RunSearchSql query, int limit)
     {
-        using var command = query.BuildIds(session, limit);
-        await using var reader = await command.ExecuteReaderAsync(session.Token);
         var ids = new List<string>();
-        while (await reader.ReadAsync(session.Token))
+        foreach (var phase in query.Phases)
         {
-            ids.Add(reader.GetString(0));
+            using var found = query.BuildIds(session, phase, limit - ids.Count);
+            while (await found.NextAsync())
+            {
+                ids.Add(found.Text(0));
+            }
         }
 
         return ids;
@@ -130,13 +133,12 @@ internal static class RunTable
 
     private static async Task<Dictionary<string, RunRows.RunHead>> HeadsAsync(Session session, bool postgres, IReadOnlyList<string> ids)
     {
-        using var command = session.Command("");
-        command.CommandText = $"SELECT {RunSearchSql.Columns} FROM registry_runs r WHERE r.id IN {RunValues.List(command, postgres, "ids", ids)}";
-        await using var reader = await command.ExecuteReaderAsync(session.Token);
+        using var find = session.Statement($"SELECT {RunSearchSql.Columns} FROM registry_runs r WHERE r.id {(postgres ? "= ANY($1::text[])" : "IN (SELECT value FROM json_each($1))")}");
+        _ = postgres ? find.Bind(ids.ToArray()) : find.Bind(JsonSerializer.Serialize(ids));
         var heads = new Dictionary<string, RunRows.RunHead>(ids.Count, StringComparer.Ordinal);
-        while (await reader.ReadAsync(session.Token))
+        while (await find.NextAsync())
         {
-            var head = RunRows.Read(reader);
+            var head = RunRows.Read(find);
             heads[head.Id] = head;
         }
 

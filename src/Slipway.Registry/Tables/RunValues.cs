@@ -27,7 +27,7 @@ internal static class RunValues
     {
         if (form.Kind == RunColumnKind.Metric && form.Take != MetricTake.Last)
         {
-            await ReadHistoriesAsync(session, ids, form, keys, put);
+            await ReadSeriesAsync(session, postgres, ids, form, keys, put);
             return;
         }
 
@@ -54,54 +54,58 @@ internal static class RunValues
         }
     }
 
-    /// <summary>The smallest, the largest, or the point at the first step where another metric is best; of several points at that step the latest counts.</summary>
-    private static async Task ReadHistoriesAsync(Session session, IReadOnlyList<string> ids, RunColumn form, IReadOnlyList<string> keys, Action<string, string, RunCell> put)
+    /// <summary>The smallest or largest number of a series, or its value at the first step at which another metric is best: of several points at that step the latest counts.</summary>
+    private static async Task ReadSeriesAsync(Session session, bool postgres, IReadOnlyList<string> ids, RunColumn form, IReadOnlyList<string> keys, Action<string, string, RunCell> put)
     {
-        foreach (var id in ids)
+        var steps = new Dictionary<string, Point>(StringComparer.Ordinal);
+        if (form.Take == MetricTake.At)
         {
-            var best = form.Take == MetricTake.At ? Best(await RunMetrics.HistoryAsync(session, id, form.AtKey ?? "", null, int.MaxValue), form.AtMax) : null;
-            if (form.Take == MetricTake.At && best is null)
+            await EachAsync(session, postgres, ids, [form.AtKey ?? ""], (run, _, point) =>
             {
-                continue;
-            }
-
-            foreach (var key in keys)
-            {
-                var history = await RunMetrics.HistoryAsync(session, id, key, null, int.MaxValue);
-                if ((best is { } at ? At(history, at.Step) : Best(history, form.Take == MetricTake.Max)) is { } point)
+                if (!double.IsNaN(point.Value) && (!steps.TryGetValue(run, out var best) || IsBetter(point, best, form.AtMax)))
                 {
-                    put(id, key, new RunCell(null, point.Value));
+                    steps[run] = point;
                 }
+            });
+        }
+
+        var kept = new Dictionary<(string Run, string Key), Point>();
+        await EachAsync(session, postgres, ids, keys, (run, key, point) =>
+        {
+            var known = kept.TryGetValue((run, key), out var before);
+            var take = form.Take == MetricTake.At
+                ? steps.TryGetValue(run, out var at) && at.Step == point.Step && (!known || point.CompareTo(before) > 0)
+                : !double.IsNaN(point.Value) && (!known || (form.Take == MetricTake.Min ? point.Value < before.Value : point.Value > before.Value));
+            if (take)
+            {
+                kept[(run, key)] = point;
             }
+        });
+        foreach (var ((run, key), point) in kept)
+        {
+            put(run, key, new RunCell(null, point.Value));
         }
     }
 
-    private static MetricPoint? Best(IReadOnlyList<MetricPoint> history, bool largest)
+    private static bool IsBetter(Point point, Point best, bool largest)
     {
-        MetricPoint? best = null;
-        foreach (var point in history)
-        {
-            if (!double.IsNaN(point.Value) && (best is not { } so || (largest ? point.Value > so.Value : point.Value < so.Value) || (point.Value == so.Value && point.Step < so.Step)))
-            {
-                best = point;
-            }
-        }
-
-        return best;
+        var order = largest ? point.Value.CompareTo(best.Value) : best.Value.CompareTo(point.Value);
+        return order > 0 || (order == 0 && point.Step < best.Step);
     }
 
-    private static MetricPoint? At(IReadOnlyList<MetricPoint> history, long step)
+    private static async Task EachAsync(Session session, bool postgres, IReadOnlyList<string> ids, IReadOnlyList<string> keys, Action<string, string, Point> take)
     {
-        MetricPoint? found = null;
-        foreach (var point in history)
+        using var command = session.Command("");
+        command.CommandText = $"SELECT run_id, key, points FROM registry_series WHERE run_id IN {List(command, postgres, "ids", ids)} AND key IN {List(command, postgres, "keys", keys)}";
+        var points = new List<Point>();
+        await using var reader = await command.ExecuteReaderAsync(session.Token);
+        while (await reader.ReadAsync(session.Token))
         {
-            if (point.Step == step)
-            {
-                found = point;
-            }
+            var (run, key) = (reader.GetString(0), reader.GetString(1));
+            points.Clear();
+            PackedPoints.ReadSeries(reader.GetFieldValue<byte[]>(2), points);
+            points.ForEach(p => take(run, key, p));
         }
-
-        return found;
     }
 
     /// <summary>Every metric key of the experiments. It steps from key to key along the index, so that it costs what there are keys, not what there are runs.</summary>

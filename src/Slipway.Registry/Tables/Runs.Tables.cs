@@ -13,7 +13,7 @@ public sealed partial class Runs
     /// <param name="most">1 to <see cref="MostListed"/>.</param>
     /// <param name="ct">Stops the read.</param>
     /// <exception cref="SlipwayException">InvalidArgument for a bad filter.</exception>
-    public Task<RunList> FindAsync(RunSearch search, RunColumn? order, bool descending, int most, CancellationToken ct)
+    public async Task<RunList> FindAsync(RunSearch search, RunColumn? order, bool descending, int most, CancellationToken ct)
     {
         var experiments = ExperimentsOf(search.ExperimentIds);
         most = Math.Clamp(most, 1, MostListed);
@@ -21,10 +21,11 @@ public sealed partial class Runs
         var query = new RunSearchSql(search with { OrderBy = terms ?? [], Limit = most, PageToken = null }, experiments.Count == 0 ? [-1] : experiments, database.Dialect);
         if (experiments.Count == 0)
         {
-            return Task.FromResult(new RunList([], false));
+            return new RunList([], false);
         }
 
-        return database.ReadAsync(
+        await FoldAsync(experiments, ct);
+        return await database.ReadAsync(
             async session =>
             {
                 // What the search cannot order by is computed for all that match, and cut afterwards.
@@ -36,20 +37,29 @@ public sealed partial class Runs
     }
 
     /// <summary>Lines for a part of a list, in the order of the ids; a run that is gone is left out.</summary>
-    public Task<IReadOnlyList<RunLine>> LinesAsync(IReadOnlyList<string> runIds, IReadOnlyList<RunColumn> columns, CancellationToken ct) =>
-        runIds.Count == 0
-            ? Task.FromResult<IReadOnlyList<RunLine>>([])
-            : database.ReadAsync(session => RunTable.LinesAsync(session, database.Dialect.IsPostgres, runIds, columns), ct);
+    public async Task<IReadOnlyList<RunLine>> LinesAsync(IReadOnlyList<string> runIds, IReadOnlyList<RunColumn> columns, CancellationToken ct)
+    {
+        if (runIds.Count == 0)
+        {
+            return [];
+        }
+
+        await FoldAsync(runIds, ct);
+        return await database.ReadAsync(session => RunTable.LinesAsync(session, database.Dialect.IsPostgres, runIds, columns), ct);
+    }
 
     /// <summary>Groups a list by the value of a column, the largest group first, and sums up other columns over each group.</summary>
-    public Task<IReadOnlyList<RunGroup>> GroupAsync(IReadOnlyList<string> runIds, RunColumn by, IReadOnlyList<RunColumn> columns, CancellationToken ct) =>
-        database.ReadAsync(
+    public async Task<IReadOnlyList<RunGroup>> GroupAsync(IReadOnlyList<string> runIds, RunColumn by, IReadOnlyList<RunColumn> columns, CancellationToken ct)
+    {
+        await FoldAsync(runIds, ct);
+        return await database.ReadAsync(
             async session =>
             {
                 var lines = await RunTable.CellsAsync(session, database.Dialect.IsPostgres, runIds, [by, .. columns]);
                 return RunGroups.Of(lines, columns.Count);
             },
             ct);
+    }
 
     /// <summary>Keys that the experiments' runs logged: all metrics; parameters and tags of the newest 1,000 runs.</summary>
     public Task<RunKeys> KeysAsync(IReadOnlyList<string> experimentIds, CancellationToken ct)
@@ -62,7 +72,7 @@ public sealed partial class Runs
 
     /// <summary>A metric of many runs as curves, sampled so that no peak is lost.</summary>
     /// <exception cref="SlipwayException">InvalidArgument for more than 1,000 runs or a bin count outside of 10 to 5,000.</exception>
-    public Task<IReadOnlyList<RunSeries>> SeriesAsync(SeriesQuery query, CancellationToken ct)
+    public async Task<IReadOnlyList<RunSeries>> SeriesAsync(SeriesQuery query, CancellationToken ct)
     {
         if (query.RunIds.Count > SeriesQuery.MostRuns)
         {
@@ -74,14 +84,15 @@ public sealed partial class Runs
             throw SlipwayException.Invalid($"Invalid number of bins {query.Bins}", "it must be 10 to 5000");
         }
 
-        return database.ReadAsync(
+        await FoldAsync(query.RunIds, ct);
+        return await database.ReadAsync(
             async session =>
             {
                 var all = new List<RunSeries>(query.RunIds.Count);
                 foreach (var id in query.RunIds)
                 {
-                    var points = await RunMetrics.HistoryAsync(session, id, query.Key, null, int.MaxValue);
-                    var other = query.Axis == SeriesAxis.Metric && query.AxisKey is { } key ? await RunMetrics.HistoryAsync(session, id, key, null, int.MaxValue) : null;
+                    var points = await PointsAsync(session, id, query.Key);
+                    var other = query.Axis == SeriesAxis.Metric && query.AxisKey is { } key ? await PointsAsync(session, id, key) : null;
                     all.Add(SeriesSampling.Of(id, points, other, query));
                 }
 
@@ -89,6 +100,9 @@ public sealed partial class Runs
             },
             ct);
     }
+
+    private static async Task<List<MetricPoint>> PointsAsync(Session session, string runId, string key) =>
+        (await RunMetrics.HistoryAsync(session, runId, key, null, int.MaxValue)).ConvertAll(p => new MetricPoint(key, p.Value, p.TimestampMs, p.Step));
 
     private static List<long> ExperimentsOf(IReadOnlyList<string> ids)
     {

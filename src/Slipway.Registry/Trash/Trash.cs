@@ -286,7 +286,7 @@ public sealed class Trash(
             }
         }
 
-        foreach (var table in (string[])["registry_metrics", "registry_latest_metrics", "registry_params", "registry_tags", "registry_inputs", "registry_run_models", "registry_logged_model_metrics"])
+        foreach (var table in (string[])["registry_points", "registry_series", "registry_latest_metrics", "registry_params", "registry_tags", "registry_inputs", "registry_run_models", "registry_logged_model_metrics"])
         {
             await tx.ExecuteAsync($"DELETE FROM {table} WHERE run_id IN ({list})", args);
         }

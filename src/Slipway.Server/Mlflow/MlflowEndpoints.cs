@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Text.Json;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -24,7 +25,7 @@ internal sealed class MlflowCall(HttpContext http, MlflowInput input)
 
     public Task SendAsync(Action<Utf8JsonWriter> write) => MlflowJson.SendAsync(Http, StatusCodes.Status200OK, write);
 
-    public Task SendEmptyAsync() => SendAsync(static _ => { });
+    public Task SendEmptyAsync() => MlflowJson.SendEmptyAsync(Http);
 
     public Task SendObjectAsync<T>(string name, T value, Action<Utf8JsonWriter, T> write) => SendAsync(json =>
     {
@@ -43,6 +44,9 @@ internal sealed class MlflowCall(HttpContext http, MlflowInput input)
 internal sealed record MlflowRoute(string Method, string Path, string Permission, Func<MlflowCall, Task> Handle, string Version = "2.0")
 {
     private readonly string[] segments = $"/{Version}{Path}".Split('/');
+
+    /// <summary>Takes a body in the form in which clients send it.</summary>
+    public QuickHandler? Quick { get; init; }
 
     /// <summary>Whether a path, from the version on, is this route's, whatever the method.</summary>
     public bool IsAt(string path)
@@ -64,6 +68,9 @@ internal sealed record MlflowRoute(string Method, string Path, string Permission
         return parts.Length == segments.Length;
     }
 }
+
+/// <returns>False when the body has to be read the long way.</returns>
+internal delegate bool QuickHandler(HttpContext http, byte[] body, [NotNullWhen(true)] out Task? answered);
 
 /// <summary>The MLflow REST protocol over the registry.</summary>
 public static class MlflowEndpoints
@@ -116,6 +123,20 @@ public static class MlflowEndpoints
 
     private static async Task CallAsync(HttpContext http, MlflowRoute route)
     {
+        if (route.Quick is { } quick && MlflowInput.IsJsonBody(http.Request))
+        {
+            var body = await MlflowInput.ReadBodyAsync(http);
+            if (quick(http, body, out var answered))
+            {
+                await answered;
+                return;
+            }
+
+            using var parsed = MlflowInput.Parse(body);
+            await route.Handle(new MlflowCall(http, new MlflowInput(parsed?.RootElement ?? default)));
+            return;
+        }
+
         var (input, document) = await MlflowInput.ReadAsync(http);
         using (document)
         {

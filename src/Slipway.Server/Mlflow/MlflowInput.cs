@@ -233,7 +233,10 @@ internal readonly struct MlflowInput
         return output.WrittenSpan.ToArray();
     }
 
-    private static async Task<byte[]> ReadBodyAsync(HttpContext http)
+    /// <summary>Whether the request has a body that says plainly that it is JSON.</summary>
+    internal static bool IsJsonBody(HttpRequest request) => request.ContentLength > 0 && request.ContentType is "application/json";
+
+    internal static async ValueTask<byte[]> ReadBodyAsync(HttpContext http)
     {
         var reader = http.Request.BodyReader;
         while (true)

@@ -14,28 +14,35 @@ internal static class MlflowJson
 {
     private const int LargestKept = 1024 * 1024;
     private static readonly JsonWriterOptions Options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
-    private static readonly ConcurrentBag<ArrayBufferWriter<byte>> Buffers = [];
+    private static readonly ConcurrentBag<Pad> Pads = [];
+    private static readonly byte[] Empty = "{}"u8.ToArray();
 
     /// <summary>Sends one JSON object.</summary>
     public static async Task SendAsync(HttpContext http, int status, Action<Utf8JsonWriter> write)
     {
-        var buffer = Buffers.TryTake(out var kept) ? kept : new ArrayBufferWriter<byte>(1024);
-        await using (var json = new Utf8JsonWriter(buffer, Options))
-        {
-            json.WriteStartObject();
-            write(json);
-            json.WriteEndObject();
-        }
-
+        var pad = Pads.TryTake(out var kept) ? kept : new Pad();
+        pad.Json.WriteStartObject();
+        write(pad.Json);
+        pad.Json.WriteEndObject();
+        pad.Json.Flush();
         http.Response.StatusCode = status;
         http.Response.ContentType = "application/json";
-        http.Response.ContentLength = buffer.WrittenCount;
-        await http.Response.Body.WriteAsync(buffer.WrittenMemory, http.RequestAborted);
-        if (buffer.Capacity <= LargestKept && Buffers.Count < 64)
+        http.Response.ContentLength = pad.Buffer.WrittenCount;
+        await http.Response.Body.WriteAsync(pad.Buffer.WrittenMemory, http.RequestAborted);
+        if (pad.Buffer.Capacity <= LargestKept && Pads.Count < 64)
         {
-            buffer.ResetWrittenCount();
-            Buffers.Add(buffer);
+            pad.Buffer.ResetWrittenCount();
+            pad.Json.Reset();
+            Pads.Add(pad);
         }
+    }
+
+    /// <summary>Sends the empty object.</summary>
+    public static Task SendEmptyAsync(HttpContext http)
+    {
+        http.Response.ContentType = "application/json";
+        http.Response.ContentLength = Empty.Length;
+        return http.Response.Body.WriteAsync(Empty, http.RequestAborted).AsTask();
     }
 
     public static Task SendErrorAsync(HttpContext http, int status, string code, string message) => SendAsync(http, status, json =>
@@ -253,4 +260,14 @@ internal static class MlflowJson
         RunStatus.Failed => "FAILED",
         _ => "KILLED",
     };
+
+    /// <summary>A writer and its memory, used again and again.</summary>
+    private sealed class Pad
+    {
+        public Pad() => Json = new Utf8JsonWriter(Buffer, Options);
+
+        public ArrayBufferWriter<byte> Buffer { get; } = new(4096);
+
+        public Utf8JsonWriter Json { get; }
+    }
 }

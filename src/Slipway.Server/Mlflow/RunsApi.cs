@@ -1,4 +1,6 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
+using Microsoft.AspNetCore.Http;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Registry;
@@ -30,9 +32,9 @@ internal sealed class RunsApi(Runs runs)
         new("POST", "/mlflow/runs/restore", Permissions.RunWrite, RestoreAsync),
         new("GET", "/mlflow/runs/get", Permissions.RunRead, GetAsync),
         new("POST", "/mlflow/runs/search", Permissions.RunRead, SearchAsync),
-        new("POST", "/mlflow/runs/log-metric", Permissions.RunWrite, LogMetricAsync),
+        new("POST", "/mlflow/runs/log-metric", Permissions.RunWrite, LogMetricAsync) { Quick = QuickMetric },
         new("POST", "/mlflow/runs/log-parameter", Permissions.RunWrite, LogParameterAsync),
-        new("POST", "/mlflow/runs/log-batch", Permissions.RunWrite, LogBatchAsync),
+        new("POST", "/mlflow/runs/log-batch", Permissions.RunWrite, LogBatchAsync) { Quick = QuickBatch },
         new("POST", "/mlflow/runs/set-tag", Permissions.RunWrite, SetTagAsync),
         new("POST", "/mlflow/runs/delete-tag", Permissions.RunWrite, DeleteTagAsync),
         new("POST", "/mlflow/runs/log-inputs", Permissions.RunWrite, LogInputsAsync),
@@ -114,6 +116,27 @@ internal sealed class RunsApi(Runs runs)
             },
             call.Ct);
         await call.SendAsync(json => MlflowJson.Page(json, "runs", page, MlflowJson.Run));
+    }
+
+    private bool QuickMetric(HttpContext http, byte[] body, [NotNullWhen(true)] out Task? answered)
+    {
+        answered = QuickLog.TryReadMetric(body, out var runId, out var point) ? AnswerAsync(http, runs.LogMetricAsync(http.GetActor(), runId, point, http.RequestAborted)) : null;
+        return answered is not null;
+    }
+
+    private bool QuickBatch(HttpContext http, byte[] body, [NotNullWhen(true)] out Task? answered)
+    {
+        var (metrics, parameters, tags) = (new List<MetricPoint>(), new List<Param>(), new List<Tag>());
+        answered = QuickLog.TryReadBatch(body, out var runId, metrics, parameters, tags)
+            ? AnswerAsync(http, runs.LogBatchAsync(http.GetActor(), runId, metrics, parameters, tags, http.RequestAborted))
+            : null;
+        return answered is not null;
+    }
+
+    private static async Task AnswerAsync(HttpContext http, Task logged)
+    {
+        await logged;
+        await MlflowJson.SendEmptyAsync(http);
     }
 
     private async Task LogMetricAsync(MlflowCall call)
