@@ -134,7 +134,7 @@ public sealed class AlertingTests
     private static async Task<Process> StartAsync(string folder, string url, CancellationToken ct)
     {
         var program = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../Slipway.Cli/release/slipway"));
-        var process = Process.Start(new ProcessStartInfo(program, ["serve", "--data", folder, "--urls", url]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        var process = Process.Start(new ProcessStartInfo(program, ["serve", "--data", folder, "--urls", url]) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true })!;
         _ = process.StandardOutput.ReadToEndAsync(CancellationToken.None);
         _ = process.StandardError.ReadToEndAsync(CancellationToken.None);
         using var http = new HttpClient();

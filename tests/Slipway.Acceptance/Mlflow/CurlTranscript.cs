@@ -82,7 +82,7 @@ internal static partial class CurlTranscript
     /// <summary>The request of a curl command: -X, -H, -d (which means JSON here unless a header says otherwise) and -u.</summary>
     private static HttpRequestMessage Read(string command, Dictionary<string, string> kept, string key)
     {
-        var words = Word().Matches(command).Select(m => m.Groups["quoted"].Success ? m.Groups["quoted"].Value : m.Value).Select(w => Variable().Replace(w, m => kept.TryGetValue(m.Groups[1].Value, out var value) ? value : m.Value)).ToList();
+        var words = Word().Matches(command).Select(m => m.Groups["quoted"].Success ? m.Groups["quoted"].Value : m.Value).Select(w => Variable().Replace(w, m => kept.TryGetValue(m.Groups["name"].Value, out var value) ? value : m.Value)).ToList();
         Assert.Equal("curl", words[0]);
         string? method = null, url = null, data = null, user = null;
         var headers = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
@@ -155,7 +155,7 @@ internal static partial class CurlTranscript
     [GeneratedRegex("'(?<quoted>[^']*)'|[^ ]+", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex Word();
 
-    [GeneratedRegex(@"\$([A-Za-z]\w*)", RegexOptions.CultureInvariant, 1000)]
+    [GeneratedRegex(@"\$(?<name>[A-Za-z]\w*)", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex Variable();
 
     [GeneratedRegex(@"\b[0-9a-f]{32}\b", RegexOptions.CultureInvariant, 1000)]
@@ -168,16 +168,16 @@ internal static partial class CurlTranscript
     [GeneratedRegex(@"\b[a-z]+-[a-z]+-\d{1,3}\b", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex RunName();
 
-    [GeneratedRegex("(\"next_page_token\":\")[^\"]+\"", RegexOptions.CultureInvariant, 1000)]
+    [GeneratedRegex("(?<name>\"next_page_token\":\")[^\"]+\"", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex Token();
 
     [GeneratedRegex("[A-Za-z0-9_-]{40}…", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex CutToken();
 
-    [GeneratedRegex(@"(/signed/[^?""]+)\?[^""]+", RegexOptions.CultureInvariant, 1000)]
+    [GeneratedRegex(@"(?<path>/signed/[^?""]+)\?[^""]+", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex Signature();
 
     // What the name service of a machine says differs.
-    [GeneratedRegex("(\"error_message\":\")[^\"]+\"", RegexOptions.CultureInvariant, 1000)]
+    [GeneratedRegex("(?<name>\"error_message\":\")[^\"]+\"", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex SystemError();
 }

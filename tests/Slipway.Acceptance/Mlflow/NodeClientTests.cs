@@ -17,7 +17,7 @@ public sealed class NodeClientTests(RunningServer server) : IClassFixture<Runnin
             Assert.Skip("the npm packages are not installed; ./test installs them");
         }
 
-        var start = new ProcessStartInfo("node", [Path.Combine(root, "tests", "node", "mlflow.js")]) { RedirectStandardError = true, RedirectStandardOutput = true };
+        var start = new ProcessStartInfo("node", [Path.Combine(root, "tests", "node", "mlflow.js")]) { UseShellExecute = false, RedirectStandardError = true, RedirectStandardOutput = true };
         start.Environment["NODE_PATH"] = modules;
         start.Environment["URL"] = server.Url;
         start.Environment["KEY"] = server.OwnerKey;
