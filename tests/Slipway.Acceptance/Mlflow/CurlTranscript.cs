@@ -144,7 +144,7 @@ internal static partial class CurlTranscript
         }
 
         text = Id().Replace(text, "<id>");
-        text = Time().Replace(text, "$1<time>");
+        text = Time().Replace(text, "${head}<time>");
         text = RunName().Replace(text, "<name>");
         text = Token().Replace(text, "$1<token>\"");
         return CutToken().Replace(text, "<token>…");
@@ -162,7 +162,7 @@ internal static partial class CurlTranscript
     private static partial Regex Id();
 
     // Times of the server; those that transcripts send stay as they are.
-    [GeneratedRegex("(\"(?:creation|last_update|last_updated)_time(?:stamp)?(?:_ms)?\":)[1-9][0-9]{12}", RegexOptions.CultureInvariant, 1000)]
+    [GeneratedRegex("(?<head>\"(?:creation|last_update|last_updated)_time(?:stamp)?(?:_ms)?\":)[1-9][0-9]{12}", RegexOptions.CultureInvariant | RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex Time();
 
     [GeneratedRegex(@"\b[a-z]+-[a-z]+-\d{1,3}\b", RegexOptions.CultureInvariant, 1000)]
