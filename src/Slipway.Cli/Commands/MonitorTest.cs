@@ -33,7 +33,7 @@ internal static class MonitorTest
                 DriftReport report;
                 try
                 {
-                    report = Monitoring.Comparison.OfFiles(s.Value(reference)!, s.Value(current)!, new ReportOptions
+                    report = Comparison.OfFiles(s.Value(reference)!, s.Value(current)!, new ReportOptions
                     {
                         Target = s.Value(target),
                         Prediction = s.Value(prediction),
