@@ -183,7 +183,8 @@ public sealed class HddmA(double drift = 0.001, double warning = 0.005) : Stream
 }
 
 /// <summary>
-/// HDDM with the W-test (Frias-Blanco et al. 2015): McDiarmid's bound between exponentially weighted means. Values lie in [0, 1].
+/// HDDM with the W-test (Frias-Blanco et al. 2015): McDiarmid's bound between exponentially weighted means, one-sided: it watches for values that rise.
+/// Values lie in [0, 1].
 /// </summary>
 /// <param name="drift">Confidence of a change.</param>
 /// <param name="warning">Confidence of a warning.</param>
@@ -191,13 +192,9 @@ public sealed class HddmA(double drift = 0.001, double warning = 0.005) : Stream
 public sealed class HddmW(double drift = 0.001, double warning = 0.005, double lambda = 0.05) : StreamDetector
 {
     private Sample total = Sample.Empty;
-    private Sample lowBefore = Sample.Empty;
-    private Sample lowAfter = Sample.Empty;
-    private Sample highBefore = Sample.Empty;
-    private Sample highAfter = Sample.Empty;
-    private double lowCut = double.PositiveInfinity;
-    // The lower bound of a mean counts once it is above 0: before that it says nothing.
-    private double highCut;
+    private Sample before = Sample.Empty;
+    private Sample after = Sample.Empty;
+    private double cut = double.PositiveInfinity;
 
     /// <inheritdoc/>
     public override string Name => $"HDDM_W({drift}, {warning}, {lambda})";
@@ -205,65 +202,42 @@ public sealed class HddmW(double drift = 0.001, double warning = 0.005, double l
     private protected override (bool Drift, bool Warning) Update(double value)
     {
         total = total.With(value, lambda);
-        double bound = Math.Sqrt(total.Weight * Math.Log(1 / drift) / 2);
-        if (total.Mean + bound < lowCut)
+        double upper = total.Mean + Math.Sqrt(total.Weight * Math.Log(1 / drift) / 2);
+        if (upper < cut)
         {
-            (lowCut, lowBefore, lowAfter) = (total.Mean + bound, total, Sample.Empty);
+            (cut, before, after) = (upper, total, Sample.Empty);
         }
         else
         {
-            lowAfter = lowAfter.With(value, lambda);
+            after = after.With(value, lambda);
         }
 
-        bool drifts = Rises(lowBefore, lowAfter, drift), warns = !drifts && Rises(lowBefore, lowAfter, warning);
-        if (drifts)
-        {
-            Reset();
-            return (true, false);
-        }
-
-        if (total.Mean - bound > highCut)
-        {
-            (highCut, highBefore, highAfter) = (total.Mean - bound, total, Sample.Empty);
-        }
-        else
-        {
-            highAfter = highAfter.With(value, lambda);
-        }
-
-        // A change for the better starts a new window without an alarm.
-        if (Rises(highAfter, highBefore, warning))
-        {
-            Reset();
-        }
-
-        return (false, warns);
+        bool drifts = Rises(drift);
+        return (drifts, !drifts && Rises(warning));
     }
 
-    private protected override void Reset() =>
-        (total, lowBefore, lowAfter, highBefore, highAfter, lowCut, highCut) = (Sample.Empty, Sample.Empty, Sample.Empty, Sample.Empty, Sample.Empty, double.PositiveInfinity, 0);
+    private protected override void Reset() => (total, before, after, cut) = (Sample.Empty, Sample.Empty, Sample.Empty, double.PositiveInfinity);
 
     private protected override void Write(BinaryWriter to)
     {
-        foreach (Sample sample in (ReadOnlySpan<Sample>)[total, lowBefore, lowAfter, highBefore, highAfter])
+        foreach (Sample sample in (ReadOnlySpan<Sample>)[total, before, after])
         {
             to.Write(sample.Mean);
             to.Write(sample.Weight);
         }
 
-        to.Write(lowCut);
-        to.Write(highCut);
+        to.Write(cut);
     }
 
     private protected override void Read(BinaryReader from)
     {
-        (total, lowBefore, lowAfter, highBefore, highAfter) = (One(), One(), One(), One(), One());
-        (lowCut, highCut) = (from.ReadDouble(), from.ReadDouble());
+        (total, before, after) = (One(), One(), One());
+        cut = from.ReadDouble();
 
         Sample One() => new(from.ReadDouble(), from.ReadDouble());
     }
 
-    private static bool Rises(Sample before, Sample after, double confidence) =>
+    private bool Rises(double confidence) =>
         before.Weight > 0 && after.Weight > 0 && after.Mean - before.Mean > Math.Sqrt((before.Weight + after.Weight) * Math.Log(1 / confidence) / 2);
 
     /// <summary>An exponentially weighted mean and the sum of its squared weights; no weight is no value yet.</summary>

