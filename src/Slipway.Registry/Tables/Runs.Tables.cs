@@ -62,12 +62,16 @@ public sealed partial class Runs
     }
 
     /// <summary>Keys that the experiments' runs logged: all metrics; parameters and tags of the newest 1,000 runs.</summary>
-    public Task<RunKeys> KeysAsync(IReadOnlyList<string> experimentIds, CancellationToken ct)
+    public async Task<RunKeys> KeysAsync(IReadOnlyList<string> experimentIds, CancellationToken ct)
     {
         var experiments = ExperimentsOf(experimentIds);
-        return experiments.Count == 0
-            ? Task.FromResult(new RunKeys([], [], []))
-            : database.ReadAsync(session => RunTable.KeysAsync(session, experiments), ct);
+        if (experiments.Count == 0)
+        {
+            return new RunKeys([], [], []);
+        }
+
+        await FoldAsync(experiments, ct);
+        return await database.ReadAsync(session => RunTable.KeysAsync(session, experiments), ct);
     }
 
     /// <summary>A metric of many runs as curves, sampled so that no peak is lost.</summary>
