@@ -180,8 +180,17 @@ public sealed class Journal
                 {
                     rows.Add(new EntryRow
                     {
-                        Seq = find.Long(0), Id = find.Text(1), At = find.Long(2), Kind = find.Text(3), Actor = find.Text(4), Subject = find.Text(5),
-                        Outcome = find.Text(6), Entry = find.Bytes(7), Leaf = find.Bytes(8), KeyId = find.Text(9), Detail = find.Bytes(10),
+                        Seq = find.Long(0),
+                        Id = find.Text(1),
+                        At = find.Long(2),
+                        Kind = find.Text(3),
+                        Actor = find.Text(4),
+                        Subject = find.Text(5),
+                        Outcome = find.Text(6),
+                        Entry = find.Bytes(7),
+                        Leaf = find.Bytes(8),
+                        KeyId = find.Text(9),
+                        Detail = find.Bytes(10),
                     });
                 }
             }

@@ -51,56 +51,56 @@ internal sealed class WebhookFacts(Database database, Wakeups wakeups)
         switch (entry.Kind)
         {
             case Events.ModelCreated:
-            {
-                var (model, prompt) = await ModelAsync(session, entry.Subject.Name);
-                return Happened(prompt ? "prompt" : "registered_model", "created", ("name", entry.Subject.Name), ("tags", Tags(model?.Tags)), ("description", model?.Description));
-            }
-
-            case Events.VersionRegistered:
-            {
-                var body = entry.Read<VersionRegistered>();
-                var version = await FindVersionAsync(session, body.Name, body.Version);
-                var (_, prompt) = await ModelAsync(session, body.Name);
-                return prompt
-                    ? Happened("prompt_version", "created", ("name", body.Name), ("version", Text(body.Version)), ("template", version?.Tags.GetValueOrDefault(PromptText)), ("tags", version?.Tags ?? NoTags), ("description", version?.Description))
-                    : Happened("model_version", "created", ("name", body.Name), ("version", Text(body.Version)), ("source", body.Source), ("run_id", body.RunId), ("tags", version?.Tags ?? NoTags), ("description", version?.Description));
-            }
-
-            case Events.ModelChanged when entry.Read<RecordChanged>() is { Field: "tag" or "tag-deleted", Key: { } key } change:
-            {
-                var (model, prompt) = await ModelAsync(session, entry.Subject.Name);
-                // The protocol tells of a model's own tags only for prompts.
-                return !prompt
-                    ? null
-                    : change.Field == "tag"
-                        ? Happened("prompt_tag", "set", ("name", entry.Subject.Name), ("key", key), ("value", model?.Tags.FirstOrDefault(t => t.Key == key)?.Value ?? change.Value))
-                        : Happened("prompt_tag", "deleted", ("name", entry.Subject.Name), ("key", key));
-            }
-
-            case Events.VersionChanged when entry.Read<RecordChanged>() is { Field: "tag" or "tag-deleted", Key: { } key } change:
-            {
-                var slash = entry.Subject.Name.LastIndexOf('/');
-                var (name, number) = (entry.Subject.Name[..slash], entry.Subject.Name[(slash + 1)..]);
-                var (_, prompt) = await ModelAsync(session, name);
-                var entity = prompt ? "prompt_version_tag" : "model_version_tag";
-                if (change.Field == "tag-deleted")
                 {
-                    return Happened(entity, "deleted", ("name", name), ("version", number), ("key", key));
+                    var (model, prompt) = await ModelAsync(session, entry.Subject.Name);
+                    return Happened(prompt ? "prompt" : "registered_model", "created", ("name", entry.Subject.Name), ("tags", Tags(model?.Tags)), ("description", model?.Description));
                 }
 
-                var version = await FindVersionAsync(session, name, int.Parse(number, CultureInfo.InvariantCulture));
-                return Happened(entity, "set", ("name", name), ("version", number), ("key", key), ("value", version?.Tags.GetValueOrDefault(key) ?? change.Value));
-            }
+            case Events.VersionRegistered:
+                {
+                    var body = entry.Read<VersionRegistered>();
+                    var version = await FindVersionAsync(session, body.Name, body.Version);
+                    var (_, prompt) = await ModelAsync(session, body.Name);
+                    return prompt
+                        ? Happened("prompt_version", "created", ("name", body.Name), ("version", Text(body.Version)), ("template", version?.Tags.GetValueOrDefault(PromptText)), ("tags", version?.Tags ?? NoTags), ("description", version?.Description))
+                        : Happened("model_version", "created", ("name", body.Name), ("version", Text(body.Version)), ("source", body.Source), ("run_id", body.RunId), ("tags", version?.Tags ?? NoTags), ("description", version?.Description));
+                }
+
+            case Events.ModelChanged when entry.Read<RecordChanged>() is { Field: "tag" or "tag-deleted", Key: { } key } change:
+                {
+                    var (model, prompt) = await ModelAsync(session, entry.Subject.Name);
+                    // The protocol tells of a model's own tags only for prompts.
+                    return !prompt
+                        ? null
+                        : change.Field == "tag"
+                            ? Happened("prompt_tag", "set", ("name", entry.Subject.Name), ("key", key), ("value", model?.Tags.FirstOrDefault(t => t.Key == key)?.Value ?? change.Value))
+                            : Happened("prompt_tag", "deleted", ("name", entry.Subject.Name), ("key", key));
+                }
+
+            case Events.VersionChanged when entry.Read<RecordChanged>() is { Field: "tag" or "tag-deleted", Key: { } key } change:
+                {
+                    var slash = entry.Subject.Name.LastIndexOf('/');
+                    var (name, number) = (entry.Subject.Name[..slash], entry.Subject.Name[(slash + 1)..]);
+                    var (_, prompt) = await ModelAsync(session, name);
+                    var entity = prompt ? "prompt_version_tag" : "model_version_tag";
+                    if (change.Field == "tag-deleted")
+                    {
+                        return Happened(entity, "deleted", ("name", name), ("version", number), ("key", key));
+                    }
+
+                    var version = await FindVersionAsync(session, name, int.Parse(number, CultureInfo.InvariantCulture));
+                    return Happened(entity, "set", ("name", name), ("version", number), ("key", key), ("value", version?.Tags.GetValueOrDefault(key) ?? change.Value));
+                }
 
             case Events.AliasMoved or Events.AliasDeleted:
-            {
-                var alias = entry.Read<AliasMoved>();
-                var (_, prompt) = await ModelAsync(session, alias.Name);
-                var entity = prompt ? "prompt_alias" : "model_version_alias";
-                return alias.To is { } to
-                    ? Happened(entity, "created", ("name", alias.Name), ("alias", alias.Alias), ("version", Text(to)))
-                    : Happened(entity, "deleted", ("name", alias.Name), ("alias", alias.Alias));
-            }
+                {
+                    var alias = entry.Read<AliasMoved>();
+                    var (_, prompt) = await ModelAsync(session, alias.Name);
+                    var entity = prompt ? "prompt_alias" : "model_version_alias";
+                    return alias.To is { } to
+                        ? Happened(entity, "created", ("name", alias.Name), ("alias", alias.Alias), ("version", Text(to)))
+                        : Happened(entity, "deleted", ("name", alias.Name), ("alias", alias.Alias));
+                }
 
             default:
                 return null;

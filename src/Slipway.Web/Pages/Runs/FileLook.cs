@@ -34,7 +34,11 @@ internal static class FileLooks
     // SVG is left out: a picture that can run code is no picture.
     private static readonly Dictionary<string, string> Images = new(StringComparer.OrdinalIgnoreCase)
     {
-        [".png"] = "image/png", [".jpg"] = "image/jpeg", [".jpeg"] = "image/jpeg", [".gif"] = "image/gif", [".webp"] = "image/webp",
+        [".png"] = "image/png",
+        [".jpg"] = "image/jpeg",
+        [".jpeg"] = "image/jpeg",
+        [".gif"] = "image/gif",
+        [".webp"] = "image/webp",
     };
 
     private static readonly HashSet<string> Texts = new(
