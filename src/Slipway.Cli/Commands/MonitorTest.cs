@@ -25,8 +25,7 @@ internal static class MonitorTest
         return new Verb(
             "test", "Tests a table for drift against a reference, without a server; exit code 1 on drift",
             "slipway monitor test --reference train.parquet --current today.parquet",
-            "slipway monitor test --reference a.csv --current b.csv --target late --score p --html report.html",
-            "slipway monitor test --reference a.csv --current b.csv --statistic js --threshold 0.1 -o json")
+            "slipway monitor test --reference a.csv --current b.csv --target late --score p --html report.html")
             .With(reference, current, target, prediction, score, positive, only, statistic, threshold, correction, html)
             .Does(globals, terminal, async s =>
             {
