@@ -151,6 +151,11 @@ internal static class RegistryBench
             Task.Delay(WarmUp).GetAwaiter().GetResult();
             cpuAtStart = server is { } pid ? Cpu(pid) : 0;
         });
+        if (all.Count == 0)
+        {
+            throw new InvalidOperationException($"{scenario.Name}: no request was both sent and answered after the warm-up");
+        }
+
         var cpu = server is { } id ? (Cpu(id) - cpuAtStart) / all.Count : (double?)null;
         all.Sort();
         return new Result(all.Count / time.TotalSeconds, all[all.Count / 2], all[(int)(all.Count * 0.99)], cpu, acknowledged);

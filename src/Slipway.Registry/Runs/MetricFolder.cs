@@ -11,6 +11,11 @@ namespace Slipway.Registry;
 internal sealed partial class MetricFolder(Database database, TimeProvider clock, ILogger<MetricFolder> log) : BackgroundService
 {
     private const int ManyRows = 256;
+
+    /// <summary>What one transaction folds at most, so that writers do not wait long for it.</summary>
+    private const int MostRuns = 100;
+
+    private const int MostBatches = 2000;
     private const long ManyBytes = 64 * 1024;
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan Idle = TimeSpan.FromMilliseconds(500);
@@ -26,13 +31,34 @@ internal sealed partial class MetricFolder(Database database, TimeProvider clock
         Interlocked.Add(ref waiting.Bytes, bytes);
     }
 
-    /// <summary>Folds all that waits of one run.</summary>
-    public async Task FoldAsync(long experimentId, string runId, CancellationToken ct)
+    /// <summary>Folds all that waits of these runs, many of them in a transaction, so that a burst of small batches costs few flushes.</summary>
+    public async Task FoldAsync(IReadOnlyList<(long ExperimentId, string RunId)> waiting, CancellationToken ct)
     {
-        runs.TryRemove(runId, out _);
-        while (await database.WriteAsync(tx => RunMetrics.FoldAsync(tx, database.Dialect.IsPostgres, experimentId, runId), ct))
+        // In one order, so that two nodes that fold the same runs take the rows' locks in the same order.
+        var ordered = waiting.OrderBy(w => w.RunId, StringComparer.Ordinal).ToArray();
+        foreach (var (_, runId) in ordered)
         {
+            runs.TryRemove(runId, out _);
         }
+
+        for (var at = 0; at < ordered.Length;)
+        {
+            at = await database.WriteAsync(tx => FoldSomeAsync(tx, ordered, at), ct);
+        }
+    }
+
+    private async Task<int> FoldSomeAsync(Tx tx, (long ExperimentId, string RunId)[] waiting, int from)
+    {
+        var (at, batches) = (from, 0);
+        while (at < waiting.Length && at - from < MostRuns && batches < MostBatches)
+        {
+            var most = MostBatches - batches;
+            var folded = await RunMetrics.FoldAsync(tx, database.Dialect.IsPostgres, waiting[at].ExperimentId, waiting[at].RunId, most);
+            batches += folded;
+            at += folded < most ? 1 : 0;
+        }
+
+        return at;
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -48,12 +74,10 @@ internal sealed partial class MetricFolder(Database database, TimeProvider clock
                     await FoldAllAsync(stoppingToken);
                 }
 
-                foreach (var (runId, waiting) in runs)
+                var due = runs.Where(r => IsDue(r.Value)).Select(r => r.Key).ToList();
+                if (due.Count > 0)
                 {
-                    if (Volatile.Read(ref waiting.Rows) >= ManyRows || Volatile.Read(ref waiting.Bytes) >= ManyBytes || clock.GetElapsedTime(waiting.Since) >= Rest)
-                    {
-                        await FoldRunAsync(runId, stoppingToken);
-                    }
+                    await FoldRunsAsync(due, stoppingToken);
                 }
 
                 await Task.Delay(runs.IsEmpty ? Idle : Pause, clock, stoppingToken);
@@ -70,28 +94,34 @@ internal sealed partial class MetricFolder(Database database, TimeProvider clock
         }
     }
 
-    private async Task FoldRunAsync(string runId, CancellationToken ct)
-    {
-        var experimentId = await database.ReadAsync(s => RunLog.ExperimentOfAsync(s, runId), ct);
-        if (experimentId is null)
-        {
-            runs.TryRemove(runId, out _);
-            return;
-        }
+    private bool IsDue(Waiting waiting) =>
+        Volatile.Read(ref waiting.Rows) >= ManyRows || Volatile.Read(ref waiting.Bytes) >= ManyBytes || clock.GetElapsedTime(waiting.Since) >= Rest;
 
-        await FoldAsync(experimentId.Value, runId, ct);
+    private async Task FoldRunsAsync(List<string> due, CancellationToken ct)
+    {
+        var found = await database.ReadAsync(
+            async session =>
+            {
+                var known = new List<(long, string)>(due.Count);
+                foreach (var runId in due)
+                {
+                    if (await RunLog.ExperimentOfAsync(session, runId) is { } experimentId)
+                    {
+                        known.Add((experimentId, runId));
+                    }
+                }
+
+                return known;
+            },
+            ct);
+        due.ForEach(runId => runs.TryRemove(runId, out _));
+        await FoldAsync(found, ct);
     }
 
     private async Task FoldAllAsync(CancellationToken ct)
     {
         var left = await database.ReadAsync(RunMetrics.WaitingAsync, ct);
-        foreach (var (experiment, run) in left)
-        {
-            if (!runs.ContainsKey(run))
-            {
-                await FoldAsync(experiment, run, ct);
-            }
-        }
+        await FoldAsync([.. left.Where(w => !runs.ContainsKey(w.RunId))], ct);
     }
 
     private sealed class Waiting(long since)

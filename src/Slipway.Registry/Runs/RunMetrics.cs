@@ -9,9 +9,6 @@ internal static class RunMetrics
     /// <summary>Points in a chunk: a page of a history reads few chunks, and an append rewrites little.</summary>
     private const int ChunkPoints = 512;
 
-    /// <summary>Rows folded in one transaction.</summary>
-    private const int MostFolded = 2000;
-
     // A number beats NaN at the same step and time, so that NaN never hides it.
     private const string ReplaceLatest = """
          ON CONFLICT (run_id, key) DO UPDATE SET timestamp_ms = excluded.timestamp_ms, step = excluded.step, value = excluded.value, is_nan = excluded.is_nan
@@ -102,14 +99,19 @@ internal static class RunMetrics
     }
 
     /// <summary>Merges waiting points of a run into its series and latest values.</summary>
-    /// <returns>True when more are waiting than one transaction takes.</returns>
-    public static async Task<bool> FoldAsync(Tx tx, bool postgres, long experimentId, string runId)
+    /// <param name="tx">The transaction.</param>
+    /// <param name="postgres">True on PostgreSQL.</param>
+    /// <param name="experimentId">The run's experiment.</param>
+    /// <param name="runId">The run.</param>
+    /// <param name="most">Batches to merge at most.</param>
+    /// <returns>How many batches were merged; <paramref name="most"/> means that more may be waiting.</returns>
+    public static async Task<int> FoldAsync(Tx tx, bool postgres, long experimentId, string runId, int most)
     {
         var rows = new List<long>();
         var byKey = new Dictionary<string, List<Point>>(StringComparer.Ordinal);
-        using (var waiting = tx.Statement($"SELECT n, points FROM registry_points WHERE experiment_id = $1 AND run_id = $2 LIMIT {MostFolded}"))
+        using (var waiting = tx.Statement("SELECT n, points FROM registry_points WHERE experiment_id = $1 AND run_id = $2 LIMIT $3"))
         {
-            waiting.Bind(experimentId).Bind(runId);
+            waiting.Bind(experimentId).Bind(runId).Bind(most);
             while (await waiting.NextAsync())
             {
                 rows.Add(waiting.Long(0));
@@ -119,7 +121,7 @@ internal static class RunMetrics
 
         if (rows.Count == 0)
         {
-            return false;
+            return 0;
         }
 
         // In key order, so that two nodes that fold the same run take the rows' locks in the same order.
@@ -142,7 +144,7 @@ internal static class RunMetrics
             }
         }
 
-        return rows.Count == MostFolded;
+        return rows.Count;
     }
 
     /// <summary>A metric's points in order, from behind a point on.</summary>

@@ -36,9 +36,9 @@ internal static class RunRows
         await EachAsync(session, postgres, heads, parts, "SELECT run_id, key, value FROM registry_tags", "key", static (row, p) => p.Tags.Add(new Tag(row.Text(1), row.Text(2))));
         const string inputs = "SELECT i.run_id, i.context, i.tags, d.name, d.digest, d.source_type, d.source, d.schema, d.profile FROM registry_inputs i JOIN registry_datasets d ON d.id = i.dataset_id";
         await EachAsync(session, postgres, heads, parts, inputs, "position", static (row, p) => p.Inputs.Add(new DatasetInput(
-            row.Text(3), row.Text(4), row.Text(5), row.Text(6), row.TextOrNull(7), row.TextOrNull(8), row.TextOrNull(1), JsonSerializer.Deserialize<Tag[]>(row.Text(2)))));
+            row.Text(3), row.Text(4), row.Text(5), row.Text(6), row.TextOrNull(7), row.TextOrNull(8), row.TextOrNull(1), JsonSerializer.Deserialize<Tag[]>(row.Text(2)))), rare: true);
         await EachAsync(session, postgres, heads, parts, "SELECT run_id, role, model_id, step FROM registry_run_models", "position", static (row, p) =>
-            (row.Text(1) == LoggedModelRows.Output ? p.Outputs : p.Models).Add(new ModelLink(row.Text(2), row.Long(3))));
+            (row.Text(1) == LoggedModelRows.Output ? p.Outputs : p.Models).Add(new ModelLink(row.Text(2), row.Long(3))), rare: true);
         return heads.Select((h, i) => new Run(
             h.Id,
             h.ExperimentId.ToString(System.Globalization.CultureInfo.InvariantCulture),
@@ -59,10 +59,10 @@ internal static class RunRows
         }).ToArray();
     }
 
-    /// <summary>Reads rows of many runs: on SQLite run by run, which costs no round trip, on PostgreSQL in chunks.</summary>
-    private static async Task EachAsync(Session session, bool postgres, IReadOnlyList<RunHead> heads, Parts[] parts, string select, string order, Action<Statement, Parts> read)
+    /// <summary>Reads rows of many runs: on SQLite run by run, which costs no round trip; on PostgreSQL, and where most runs have no row, in chunks.</summary>
+    private static async Task EachAsync(Session session, bool postgres, IReadOnlyList<RunHead> heads, Parts[] parts, string select, string order, Action<Statement, Parts> read, bool rare = false)
     {
-        if (!postgres)
+        if (!postgres && (!rare || heads.Count == 1))
         {
             using var one = session.Statement($"{select} WHERE run_id = $1 ORDER BY {order}");
             for (var i = 0; i < heads.Count; i++)
@@ -85,8 +85,17 @@ internal static class RunRows
                 places[heads[i].Id] = parts[i];
             }
 
-            using var many = session.Statement($"{select} WHERE run_id = ANY($1::text[]) ORDER BY run_id, {order}");
-            many.Bind(places.Keys.ToArray());
+            var among = postgres ? "= ANY($1::text[])" : "IN (SELECT value FROM json_each($1))";
+            using var many = session.Statement($"{select} WHERE run_id {among} ORDER BY run_id, {order}");
+            if (postgres)
+            {
+                many.Bind(places.Keys.ToArray());
+            }
+            else
+            {
+                many.Bind(JsonSerializer.Serialize(places.Keys));
+            }
+
             while (await many.NextAsync())
             {
                 read(many, places[many.Text(0)]);

@@ -73,7 +73,7 @@ public sealed partial class Runs
                 return run;
             }
 
-            await folder.FoldAsync(waiting, runId, ct);
+            await folder.FoldAsync([(waiting, runId)], ct);
         }
     }
 
@@ -228,13 +228,7 @@ public sealed partial class Runs
         if (waiting.Count > 0)
         {
             var asked = runIds.ToHashSet(StringComparer.Ordinal);
-            foreach (var (experiment, run) in waiting)
-            {
-                if (asked.Contains(run))
-                {
-                    await folder.FoldAsync(experiment, run, ct);
-                }
-            }
+            await folder.FoldAsync([.. waiting.Where(w => asked.Contains(w.RunId))], ct);
         }
     }
 
@@ -243,9 +237,10 @@ public sealed partial class Runs
     {
         foreach (var experiment in experiments)
         {
-            foreach (var run in await database.ReadAsync(s => RunMetrics.WaitingAsync(s, experiment), ct))
+            var waiting = await database.ReadAsync(s => RunMetrics.WaitingAsync(s, experiment), ct);
+            if (waiting.Count > 0)
             {
-                await folder.FoldAsync(experiment, run, ct);
+                await folder.FoldAsync([.. waiting.Select(run => (experiment, run))], ct);
             }
         }
     }
@@ -401,7 +396,7 @@ public sealed partial class Runs
                 ct);
             if (found is null)
             {
-                await folder.FoldAsync(waiting, runId, ct);
+                await folder.FoldAsync([(waiting, runId)], ct);
                 continue;
             }
 
