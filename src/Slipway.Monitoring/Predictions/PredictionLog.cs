@@ -340,10 +340,7 @@ internal sealed partial class PredictionLog : IAsyncDisposable
             Volatile.Write(ref live, [.. live, open]);
         }
 
-        byte[] batch = new byte[frames.Length + PredictionFrame.BatchSize];
-        frames.CopyTo(batch);
-        PredictionFrame.WriteBatch(batch.AsSpan(frames.Length), generation);
-        open.Append(batch);
+        open.Append(frames, generation);
     }
 
     private static partial class Log

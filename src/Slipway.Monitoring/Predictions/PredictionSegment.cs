@@ -91,13 +91,19 @@ internal sealed class PredictionSegment : IDisposable
         static ReadOnlySpan<byte> At(byte[] bytes, int at) => at < bytes.Length ? PredictionFrame.Payload(bytes.AsSpan(at)) : default;
     }
 
-    /// <summary>Appends whole frames (predictions and the batch frame that closes them) and makes them findable.</summary>
-    public void Append(ReadOnlySpan<byte> frames)
+    /// <summary>
+    /// Appends the whole frames of a buffer and the batch frame that closes them, and makes them findable. Two writes without a copy: what stands
+    /// behind the last batch frame after a crash is cut off, and is still in the buffer that it came from.
+    /// </summary>
+    public void Append(ReadOnlySpan<byte> frames, ulong generation)
     {
+        Span<byte> close = stackalloc byte[PredictionFrame.BatchSize];
+        PredictionFrame.WriteBatch(close, generation);
         RandomAccess.Write(file, frames, length);
+        RandomAccess.Write(file, close, length + frames.Length);
         Count(frames);
         // The length moves last: readers follow it.
-        Interlocked.Add(ref length, frames.Length);
+        Interlocked.Add(ref length, frames.Length + close.Length);
     }
 
     /// <summary>Forces the file to the disk.</summary>
