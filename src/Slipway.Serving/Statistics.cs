@@ -40,6 +40,7 @@ public sealed record BatchCounts(int Rows, Counted ComputeInput, Counted Compute
 /// <param name="Pending">Requests that wait now.</param>
 /// <param name="LogDropped">Predictions that the log refused because its buffer had no room or they were too large.</param>
 /// <param name="Batches">Runs by batch size, smallest first; sizes above 128 count as 128.</param>
+/// <param name="Latencies">Answered requests by time: one count for each of <see cref="LatencyBounds"/>, not cumulated, and one for what took longer.</param>
 public sealed record VersionStatistics(
     string Endpoint,
     string ModelVersion,
@@ -55,4 +56,9 @@ public sealed record VersionStatistics(
     FailureCounts Failures,
     int Pending,
     long LogDropped,
-    IReadOnlyList<BatchCounts> Batches);
+    IReadOnlyList<BatchCounts> Batches,
+    IReadOnlyList<long> Latencies)
+{
+    /// <summary>Upper bounds of <see cref="Latencies"/> in seconds: those of Prometheus' client libraries, preceded by finer ones for small models.</summary>
+    public static ReadOnlySpan<double> LatencyBounds => [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
+}

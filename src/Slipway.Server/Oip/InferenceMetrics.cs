@@ -80,12 +80,22 @@ internal static class InferenceMetrics
             Line(text, "nv_inference_pending_request_count", Labels(version), version.Pending);
         }
 
-        // KServe's dashboards divide the sum by the count.
-        Head(text, "request_predict_seconds", "Time of predictions in seconds", "summary");
+        // KServe's dashboards take quantiles of the buckets and divide the sum by the count.
+        Head(text, "request_predict_seconds", "Time of predictions in seconds", "histogram");
         foreach (var endpoint in versions.GroupBy(version => version.Endpoint, StringComparer.Ordinal))
         {
-            Line(text, "request_predict_seconds_sum", $"model_name=\"{Escaped(endpoint.Key)}\"", endpoint.Sum(version => version.Success.Nanoseconds) / 1e9);
-            Line(text, "request_predict_seconds_count", $"model_name=\"{Escaped(endpoint.Key)}\"", endpoint.Sum(version => version.Success.Count));
+            var labels = $"model_name=\"{Escaped(endpoint.Key)}\"";
+            var bounds = VersionStatistics.LatencyBounds;
+            var cumulated = 0L;
+            for (var at = 0; at <= bounds.Length; at++)
+            {
+                cumulated += endpoint.Sum(version => version.Latencies[at]);
+                Line(text, "request_predict_seconds_bucket", $"{labels},le=\"{(at < bounds.Length ? bounds[at].ToString(CultureInfo.InvariantCulture) : "+Inf")}\"", cumulated);
+            }
+
+            Line(text, "request_predict_seconds_sum", labels, endpoint.Sum(version => version.Success.Nanoseconds) / 1e9);
+            // From the buckets, so that the histogram agrees with itself while requests go on.
+            Line(text, "request_predict_seconds_count", labels, cumulated);
         }
 
         return text.ToString();

@@ -35,7 +35,21 @@ internal sealed class Counters(string endpoint, string modelVersion)
         Interlocked.Add(ref cell.InferNanos, times.Infer);
         Interlocked.Add(ref cell.OutputNanos, times.Output);
         Interlocked.Add(ref cell.Rows, rows);
+        Interlocked.Increment(ref cell.Latencies[Bucket(totalNanos)]);
         Volatile.Write(ref cell.Last, nowMillis);
+    }
+
+    // The bounds are few and most answers are quick, so looking from the first one on is faster than halving.
+    private static int Bucket(long nanos)
+    {
+        var bounds = VersionStatistics.LatencyBounds;
+        var at = 0;
+        while (at < bounds.Length && nanos > bounds[at] * 1e9)
+        {
+            at++;
+        }
+
+        return at;
     }
 
     /// <summary>Counts one run of the model over some rows; a run that failed has none and is counted as a failure.</summary>
@@ -97,7 +111,8 @@ internal sealed class Counters(string endpoint, string modelVersion)
             new(failures.Rejected + failures.Canceled + failures.Backend + failures.Other, Sum(cell => Volatile.Read(ref cell.FailNanos))),
             new(success, Sum(cell => Volatile.Read(ref cell.QueueNanos))), new(success, Sum(cell => Volatile.Read(ref cell.InputNanos))),
             new(success, Sum(cell => Volatile.Read(ref cell.InferNanos))), new(success, Sum(cell => Volatile.Read(ref cell.OutputNanos))),
-            failures, Volatile.Read(ref _pending), Interlocked.Read(ref _logDropped), batches);
+            failures, Volatile.Read(ref _pending), Interlocked.Read(ref _logDropped), batches,
+            [.. Enumerable.Range(0, VersionStatistics.LatencyBounds.Length + 1).Select(at => Sum(cell => Volatile.Read(ref cell.Latencies[at])))]);
     }
 
     private Cell Mine() => _cells[(uint)Thread.GetCurrentProcessorId() % (uint)_cells.Length];
@@ -118,6 +133,7 @@ internal sealed class Counters(string endpoint, string modelVersion)
         public long Backend;
         public long Other;
         public long FailNanos;
+        public readonly long[] Latencies = new long[VersionStatistics.LatencyBounds.Length + 1];
     }
 
     private sealed class BatchCell

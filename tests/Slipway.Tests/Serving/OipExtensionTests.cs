@@ -117,6 +117,10 @@ public sealed class OipExtensionTests : IClassFixture<ServedModels>, IDisposable
         Assert.Matches("""(?m)^nv_inference_request_failure\{model="wine_gbt100",version="1",reason="BACKEND"\} 0$""", text);
         Assert.Matches("""(?m)^nv_inference_compute_infer_duration_us\{model="wine_gbt100",version="1"\} [1-9]""", text);
         Assert.Matches("""(?m)^request_predict_seconds_count\{model_name="wine_gbt100"\} [1-9]""", text);
+        string Last(string pattern) => System.Text.RegularExpressions.Regex.Matches(text, pattern)[^1].Groups[1].Value;
+        Assert.Equal(
+            Last("""(?m)^request_predict_seconds_count\{model_name="wine_gbt100"\} (\d+)"""),
+            Last("""(?m)^request_predict_seconds_bucket\{model_name="wine_gbt100",le="\+Inf"\} (\d+)"""));
         Assert.Contains("slipway_predictions_written_total", text, StringComparison.Ordinal);
         Assert.DoesNotContain("# EOF", text, StringComparison.Ordinal);
     }
