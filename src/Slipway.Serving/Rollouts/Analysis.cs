@@ -16,6 +16,9 @@ public enum Verdict
 
     /// <summary>Fewer requests or labels than the analysis asks for.</summary>
     NoData,
+
+    /// <summary>A metric's provider does not answer.</summary>
+    Error,
 }
 
 /// <summary>What an analysis compares, and how much worse the candidate may be.</summary>
@@ -51,6 +54,9 @@ public sealed record AnalysisSpec
     /// <summary>Mean log loss (nats) the candidate may have above stable's.</summary>
     public double MaxLogLossIncrease { get; init; } = 0.03;
 
+    /// <summary>Further metrics: of the prediction log, of the candidate's monitor, of Prometheus or a web address.</summary>
+    public IReadOnlyList<AnalysisMetric> Metrics { get; init; } = [];
+
     /// <summary>Chance of calling an equally good candidate harmful, over all looks together.</summary>
     public double Alpha { get; init; } = 0.05;
 
@@ -72,6 +78,9 @@ public sealed record AnalysisSpec
         Require(Alpha is > 0 and < 0.5, $"alpha must lie between 0 and 0.5, it is {Alpha}");
         Require(Interval > TimeSpan.Zero && MaxWait >= TimeSpan.Zero, $"the interval ({Interval}) must be positive and the wait ({MaxWait}) not negative");
         faults.AddRange(Quality.Where(metric => metric is not ("auc" or "logLoss")).Select(metric => $"'{metric}' is not a quality metric (auc, logLoss)"));
+        faults.AddRange(Metrics.SelectMany(metric => metric.Faults()));
+        Require(Metrics.Count <= 50, $"an analysis has at most 50 further metrics, this one has {Metrics.Count}");
+        Require(Metrics.DistinctBy(metric => metric.Name).Count() == Metrics.Count, "two further metrics have one name");
         return faults;
 
         void Require(bool holds, string fault)
@@ -135,7 +144,8 @@ internal sealed record AnalysisSample(ArmHealth Stable, ArmHealth Candidate, Arm
 /// <summary>What earlier looks established: the smallest p-value and the intersection of the intervals. Kept with the rollout.</summary>
 /// <param name="Looks">By metric.</param>
 /// <param name="Labels">The candidate's labelled predictions when an analysis step last passed: the next one needs new ones.</param>
-public sealed record AnalysisMemory(IReadOnlyDictionary<string, AnalysisLook> Looks, long Labels = 0)
+/// <param name="Tallies">What further metrics' measurements add up to, by metric; null: none were taken.</param>
+public sealed record AnalysisMemory(IReadOnlyDictionary<string, AnalysisLook> Looks, long Labels = 0, IReadOnlyDictionary<string, MetricTally>? Tallies = null)
 {
     /// <summary>Before the first look.</summary>
     public static AnalysisMemory Empty { get; } = new(new Dictionary<string, AnalysisLook>(StringComparer.Ordinal));
@@ -149,8 +159,12 @@ public sealed record AnalysisCheck(
     string Metric, Verdict Verdict, double? Stable, double? Candidate, double? Harm, double? Lower, double? Upper, double? P,
     long StableN, long CandidateN, string Why);
 
-/// <summary>All checks of one look and their joint verdict: a failure wins over missing data, that over doubt, that over success.</summary>
-public sealed record AnalysisReport(Verdict Verdict, IReadOnlyList<AnalysisCheck> Checks, AnalysisMemory Memory)
+/// <summary>All checks of one look and their joint verdict: a failure wins over a provider's error, that over missing data, that over doubt, that over success.</summary>
+/// <param name="Verdict">The joint verdict.</param>
+/// <param name="Checks">One for each metric.</param>
+/// <param name="Memory">What the looks so far established.</param>
+/// <param name="Final">Whether a further metric has passed a limit of its own, so that waiting for a better verdict is no use.</param>
+public sealed record AnalysisReport(Verdict Verdict, IReadOnlyList<AnalysisCheck> Checks, AnalysisMemory Memory, bool Final = false)
 {
     /// <summary>The checks that decided the verdict, in words.</summary>
     public string Why => string.Join("; ", Checks.Where(check => check.Verdict == Verdict).Select(check => check.Why));
@@ -185,13 +199,23 @@ internal static class Analysis
             }
         }
 
-        var verdict = checks.Any(check => check.Verdict == Verdict.Fail) ? Verdict.Fail
-            : checks.Any(check => check.Verdict == Verdict.NoData) ? Verdict.NoData
-            : checks.Any(check => check.Verdict == Verdict.Inconclusive) ? Verdict.Inconclusive
-            : Verdict.Pass;
+        var verdict = Joint(checks.Select(check => check.Verdict));
         var labels = verdict == Verdict.Pass && sample.CandidateQuality is { } quality ? quality.N : memory.Labels;
-        return new(verdict, checks, new(looks, labels));
+        return new(verdict, checks, memory with { Looks = looks, Labels = labels });
     }
+
+    /// <summary>The joint verdict of several; of none NoData, because nothing was measured.</summary>
+    public static Verdict Joint(IEnumerable<Verdict> verdicts) =>
+        verdicts.Aggregate((Verdict?)null, (worst, next) => worst is { } present && Rank(present) >= Rank(next) ? present : next) ?? Verdict.NoData;
+
+    private static int Rank(Verdict verdict) => verdict switch
+    {
+        Verdict.Fail => 4,
+        Verdict.Error => 3,
+        Verdict.NoData => 2,
+        Verdict.Inconclusive => 1,
+        _ => 0,
+    };
 
     private static AnalysisCheck ErrorRate(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory)
     {
