@@ -55,4 +55,8 @@ public sealed record IndexedVersion(string Endpoint, string Version, bool Ready,
 /// <param name="Why">Why it cannot, or null.</param>
 /// <param name="Versions">Versions that may be asked for, stable first.</param>
 /// <param name="Signature">Of the version asked for, or of stable.</param>
-public sealed record ServedModel(string Name, bool Ready, string? Why, IReadOnlyList<string> Versions, ModelSignature? Signature);
+public sealed record ServedModel(string Name, bool Ready, string? Why, IReadOnlyList<string> Versions, ModelSignature? Signature)
+{
+    /// <summary>Rows that one request may have; null: any number.</summary>
+    public int? MaxRequestRows { get; init; }
+}

@@ -11,6 +11,9 @@ public sealed record EndpointSettings
     /// <summary>Running requests together; null: decided for each model by what was measured when it was loaded.</summary>
     public BatchingSettings? Batching { get; init; }
 
+    /// <summary>Rows that one request may have, for models whose inputs have an open first dimension; null: bounded by the size of a message only.</summary>
+    public int? MaxRequestRows { get; init; }
+
     /// <summary>Rows that may wait for their turn; beyond them requests are refused at once.</summary>
     public int QueueRows { get; init; } = 1024;
 
@@ -29,6 +32,11 @@ public sealed record EndpointSettings
         if (Batching is { } batching && (batching.MaxRows is < 1 or > 4096 || batching.BudgetMicros is < 0 or > 1_000_000))
         {
             yield return $"batching takes 1 to 4096 rows and a budget of 0 to 1000000 microseconds, not {batching.MaxRows} and {batching.BudgetMicros}";
+        }
+
+        if (MaxRequestRows < 1)
+        {
+            yield return $"maxRequestRows must be 1 or more, it is {MaxRequestRows}";
         }
 
         if (QueueRows is < 1 or > 1_000_000)

@@ -173,7 +173,7 @@ public sealed class Endpoints
         }
 
         var index = version is null ? 0 : table.IndexOf(version);
-        return index < 0 ? null : new(name, true, null, [.. table.Variants.Select(variant => variant.Version)], table.Variants[index].Model.Signature);
+        return index < 0 ? null : new(name, true, null, [.. table.Variants.Select(variant => variant.Version)], table.Variants[index].Model.Signature) { MaxRequestRows = table.Spec.Settings?.MaxRequestRows };
     }
 
     /// <summary>What the versions of this node did, by endpoint and with stable first; of one endpoint or version only where those are given.</summary>

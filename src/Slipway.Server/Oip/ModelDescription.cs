@@ -32,7 +32,7 @@ internal static class ModelDescription
             Platform = Platform,
             Backend = Backend,
             VersionPolicy = new() { Specific = new() { Versions = { model.Versions.Select(version => long.Parse(version, null)) } } },
-            MaxBatchSize = batched ? LargestBatch : 0,
+            MaxBatchSize = batched ? model.MaxRequestRows ?? LargestBatch : 0,
             Input = { inputs.Select(tensor => new ModelInput { Name = tensor.Name, DataType = TypeOf(tensor), Dims = { Dims(tensor) } }) },
             Output = { outputs.Select(tensor => new ModelOutput { Name = tensor.Name, DataType = TypeOf(tensor), Dims = { Dims(tensor) } }) },
         };

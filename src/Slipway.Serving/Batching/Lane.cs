@@ -10,7 +10,8 @@ namespace Slipway.Serving.Batching;
 /// <param name="Budget">How long a request may be held back for company while the model is busy; an idle model starts at once.</param>
 /// <param name="QueueRows">Rows that may wait.</param>
 /// <param name="MaxWait">Requests whose turn is estimated to come later than this are refused at once.</param>
-internal sealed record LaneRule(int MaxRows, TimeSpan Budget, int QueueRows, TimeSpan MaxWait);
+/// <param name="RequestRows">Rows that one request may have; null: any number.</param>
+internal sealed record LaneRule(int MaxRows, TimeSpan Budget, int QueueRows, TimeSpan MaxWait, int? RequestRows = null);
 
 /// <summary>
 /// The way of one endpoint's requests to one model. Calls faster than the inline limit run where they came in; slower ones take a core of
@@ -65,6 +66,11 @@ internal sealed class Lane
         if (Model.Fit(request) is { } misfit)
         {
             return new(misfit);
+        }
+
+        if (Rule.RequestRows is { } most && Model.Signature.Inputs is [{ Shape: [< 0, ..] }, ..] && request.Inputs[0].Rows > most)
+        {
+            return new(new RunResult(ErrorCode.InvalidArgument, $"the request has {request.Inputs[0].Rows} rows, endpoint '{Counters.Endpoint}' takes at most {most}; send them in several requests") { Refused = true });
         }
 
         if (Model.Slots is { } slots)

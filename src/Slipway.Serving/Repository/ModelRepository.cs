@@ -80,7 +80,7 @@ internal sealed partial class ModelRepository(
 
             await routes.ClaimAsync(model, "its model is being loaded", ct);
             await routes.LoadAsync(
-                new RouteSpec(model, clock.NowMicros(), model, SlotTable.Encode(SlotTable.Whole()), variants, LogPredictions: true, null, new FuseRule(), new EndpointSettings { Batching = config.Batching }), ct);
+                new RouteSpec(model, clock.NowMicros(), model, SlotTable.Encode(SlotTable.Whole()), variants, LogPredictions: true, null, new FuseRule(), new EndpointSettings { Batching = config.Batching, MaxRequestRows = config.MaxBatch > 0 ? config.MaxBatch : null }), ct);
         }
         finally
         {

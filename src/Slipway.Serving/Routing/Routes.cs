@@ -165,7 +165,7 @@ internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, P
         var (name, number) = VersionName.Split(variant.ModelVersion);
         var settings = spec.Settings ?? EndpointSettings.Default;
         var rule = new LaneRule(
-            BatchRows(settings.Batching, model.Traits), TimeSpan.FromMicroseconds(settings.Batching?.BudgetMicros ?? 0), settings.QueueRows, TimeSpan.FromMilliseconds(settings.MaxWaitMillis));
+            BatchRows(settings.Batching, model.Traits), TimeSpan.FromMicroseconds(settings.Batching?.BudgetMicros ?? 0), settings.QueueRows, TimeSpan.FromMilliseconds(settings.MaxWaitMillis), settings.MaxRequestRows);
         var lane = new Lane(model, scheduler, route.CountersOf(variant.ModelVersion), rule, options.InlineMicros);
         return new(variant.Name, variant.ModelVersion, name, $"{number}", model, lane, new(predictions, options, spec, variant, model.Signature, lane.Counters));
     }

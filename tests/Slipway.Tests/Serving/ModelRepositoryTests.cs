@@ -37,6 +37,29 @@ public sealed class ModelRepositoryTests : IDisposable
     }
 
     [Fact]
+    public async Task A_request_with_more_rows_than_max_batch_size_is_refused_and_the_configuration_says_how_many()
+    {
+        Put("iris", 1, ReferenceModels.Bytes("iris_logreg"));
+        File.WriteAllText(Path.Combine(_models.Path, "iris", "config.pbtxt"), Config.Replace("[1, 3]", "1", StringComparison.Ordinal));
+        await using var server = await StartAsync();
+        using var http = new HttpClient { BaseAddress = new Uri(server.Urls[0]) };
+
+        Assert.Equal(8, (await GetAsync(http, "/v2/models/iris/config")).GetProperty("max_batch_size").GetInt32());
+        Assert.Equal(HttpStatusCode.OK, (await RowsAsync(8)).Status);
+        var (status, text) = await RowsAsync(9);
+        Assert.Equal(HttpStatusCode.BadRequest, status);
+        Assert.Contains("9 rows", text, StringComparison.Ordinal);
+        Assert.Contains("at most 8", text, StringComparison.Ordinal);
+
+        async Task<(HttpStatusCode Status, string Text)> RowsAsync(int rows)
+        {
+            var body = JsonSerializer.Serialize(new { inputs = new[] { new { name = "X", datatype = "FP32", shape = new[] { rows, 4 }, data = Enumerable.Repeat(1.5, rows * 4) } } });
+            using var response = await http.PostAsync("/v2/models/iris/infer", new StringContent(body), Stop);
+            return (response.StatusCode, await response.Content.ReadAsStringAsync(Stop));
+        }
+    }
+
+    [Fact]
     public async Task Every_version_answers_by_its_path_and_the_highest_without_one()
     {
         Put("iris", 1, ReferenceModels.Bytes("iris_logreg"));
