@@ -86,9 +86,12 @@ public sealed class Endpoints
         return await GetAsync(endpoint, ct);
     }
 
-    /// <summary>The endpoint; NotFound if there is none.</summary>
+    /// <summary>The endpoint; NotFound if there is none, Unavailable for a model of the repository's folder that cannot be served.</summary>
     public async Task<Endpoint> GetAsync(string name, CancellationToken ct) =>
-        (await _deployments.ListAsync(name, ct)).Select(Of).FirstOrDefault() ?? OfRepository().FirstOrDefault(endpoint => endpoint.Name == name) ?? throw Deployments.Missing(name);
+        (await _deployments.ListAsync(name, ct)).Select(Of).FirstOrDefault() ?? OfRepository().FirstOrDefault(endpoint => endpoint.Name == name)
+            ?? throw (_routes.Find(name) is { FromRepository: true } route
+                ? new SlipwayException(ErrorCode.Unavailable, $"model '{name}' of the repository is not served", route.NotReady, $"correct its folder, then POST /v2/repository/models/{name}/load")
+                : Deployments.Missing(name));
 
     /// <summary>All endpoints by name.</summary>
     public async Task<IReadOnlyList<Endpoint>> ListAsync(CancellationToken ct) =>
