@@ -1,7 +1,7 @@
 namespace Slipway.Monitoring;
 
-/// <summary>Tail functions of the laws that turn a statistic into a probability: chi-square, normal, Student's t, Kolmogorov.</summary>
-internal static class Tails
+/// <summary>Tail functions of the laws that turn a statistic into a probability, and their inverses: chi-square, normal, Student's t, beta, Kolmogorov.</summary>
+public static class Tails
 {
     private const int MostTerms = 100_000;
     private const double Tiny = 1e-300;
@@ -42,32 +42,29 @@ internal static class Tails
             throw new ArgumentOutOfRangeException(nameof(tail), tail, "A tail probability lies strictly between 0 and 1.");
         }
 
-        double low = 0, high = degrees + 10;
-        while (ChiSquare(high, degrees) > tail)
+        return Invert(x => ChiSquare(x, degrees), tail, degrees + 10);
+    }
+
+    /// <summary>The z with P(Z &gt;= z) = <paramref name="tail"/> for Z standard normal (tail in (0, 1)).</summary>
+    public static double NormalQuantile(double tail) => tail > 0.5 ? -NormalQuantile(1 - tail) : tail == 0.5 ? 0 : Math.Sqrt(ChiSquareQuantile(2 * tail, 1));
+
+    /// <summary>The t with P(T &gt;= t) = <paramref name="tail"/> for Student's t (tail in (0, 1)).</summary>
+    public static double StudentQuantile(double tail, double degrees)
+    {
+        if (!(tail > 0 && tail < 1))
         {
-            low = high;
-            high *= 2;
+            throw new ArgumentOutOfRangeException(nameof(tail), tail, "A tail probability lies strictly between 0 and 1.");
         }
 
-        for (int i = 0; i < 200; i++)
-        {
-            double middle = low + (high - low) / 2;
-            if (middle <= low || middle >= high)
-            {
-                break;
-            }
+        return tail > 0.5 ? -StudentQuantile(1 - tail, degrees) : tail == 0.5 ? 0 : Invert(t => Student(t, degrees), tail, 10);
+    }
 
-            if (ChiSquare(middle, degrees) > tail)
-            {
-                low = middle;
-            }
-            else
-            {
-                high = middle;
-            }
-        }
-
-        return high;
+    /// <summary>P(X &lt;= <paramref name="x"/>) for X beta distributed: the regularised incomplete beta I(x; a, b).</summary>
+    public static double Beta(double x, double a, double b)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(a);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(b);
+        return double.IsNaN(x) ? double.NaN : IncompleteBeta(x, a, b);
     }
 
     /// <summary>P(Z &gt;= <paramref name="z"/>) for Z standard normal: half the chi-square tail of z squared with one degree of freedom.</summary>
@@ -202,7 +199,7 @@ internal static class Tails
     }
 
     /// <summary>ln Gamma(x) for x &gt; 0: Stirling's series after the recurrence has moved x above 15 (error below 1e-14).</summary>
-    internal static double LogGamma(double x)
+    public static double LogGamma(double x)
     {
         double shift = 0;
         while (x < 15)
@@ -214,6 +211,37 @@ internal static class Tails
         double r = 1 / x, r2 = r * r;
         double series = r * (1.0 / 12 - r2 * (1.0 / 360 - r2 * (1.0 / 1260 - r2 * (1.0 / 1680 - r2 * (1.0 / 1188 - r2 * (691.0 / 360360))))));
         return (x - 0.5) * Math.Log(x) - x + 0.5 * Math.Log(2 * Math.PI) + series - shift;
+    }
+
+    /// <summary>The x of a falling tail function on [0, infinity) at <paramref name="tail"/>, by bisection to the last bit.</summary>
+    private static double Invert(Func<double, double> of, double tail, double high)
+    {
+        double low = 0;
+        while (of(high) > tail)
+        {
+            low = high;
+            high *= 2;
+        }
+
+        for (int i = 0; i < 200; i++)
+        {
+            double middle = low + (high - low) / 2;
+            if (middle <= low || middle >= high)
+            {
+                break;
+            }
+
+            if (of(middle) > tail)
+            {
+                low = middle;
+            }
+            else
+            {
+                high = middle;
+            }
+        }
+
+        return high;
     }
 
     private static double LowerSeries(double a, double z)

@@ -100,14 +100,20 @@ public static class TwoSample
     public static StatisticalTest Welch(double[] x, double[] y)
     {
         Moments a = Moments.Of(x), b = Moments.Of(y);
-        if (x.Length < 2 || y.Length < 2 || a.M2 + b.M2 == 0)
+        return Welch(a.Mean, a.SampleVariance ?? double.NaN, x.Length, b.Mean, b.SampleVariance ?? double.NaN, y.Length).Test;
+    }
+
+    /// <summary>Welch's t from means, sample variances and counts, with the degrees of freedom and the standard error of the difference of the means.</summary>
+    public static (StatisticalTest Test, double Degrees, double Error) Welch(double meanX, double varianceX, double nX, double meanY, double varianceY, double nY)
+    {
+        double vx = varianceX / nX, vy = varianceY / nY, error = Math.Sqrt(vx + vy);
+        if (!(nX >= 2 && nY >= 2 && error > 0))
         {
-            return new StatisticalTest(double.NaN, null, "two values and some variance on either side are needed");
+            return (new StatisticalTest(double.NaN, null, "two values and some variance on either side are needed"), double.NaN, double.NaN);
         }
 
-        double va = a.M2 / (x.Length - 1) / x.Length, vb = b.M2 / (y.Length - 1) / y.Length;
-        double t = (a.Mean - b.Mean) / Math.Sqrt(va + vb), degrees = Square(va + vb) / (va * va / (x.Length - 1) + vb * vb / (y.Length - 1));
-        return new StatisticalTest(t, 2 * Tails.Student(Math.Abs(t), degrees));
+        double t = (meanX - meanY) / error, degrees = Square(vx + vy) / (vx * vx / (nX - 1) + vy * vy / (nY - 1));
+        return (new StatisticalTest(t, 2 * Tails.Student(Math.Abs(t), degrees)), degrees, error);
     }
 
     /// <summary>Mann-Whitney U of <paramref name="x"/>, two-sided by the normal law with corrections for ties and continuity.</summary>

@@ -1,3 +1,5 @@
+using Slipway.Monitoring;
+
 namespace Slipway.Web.Pages;
 
 /// <summary>How strongly a parameter goes with a metric.</summary>
@@ -20,16 +22,16 @@ internal static class Relations
     /// <summary>Fewest runs of which anything is said.</summary>
     public const int Fewest = 5;
 
-    /// <summary>Spearman's rank correlation: Pearson's correlation of mid-ranks. Null for fewer than five pairs or a constant side.</summary>
+    /// <summary>Spearman's rank correlation. Null for fewer than five pairs or a constant side.</summary>
     public static double? Spearman(IReadOnlyList<(double X, double Y)> pairs) =>
-        pairs.Count < Fewest ? null : Pearson(Ranks([.. pairs.Select(p => p.X)]), Ranks([.. pairs.Select(p => p.Y)]));
+        pairs.Count < Fewest ? null : Paired.Spearman([.. pairs.Select(p => p.X)], [.. pairs.Select(p => p.Y)]);
 
     /// <summary>Correlation ratio (eta) of the ranks of y over categories: the root of the share of rank variance between them.</summary>
     public static double? Eta(IReadOnlyList<(string Category, double Y)> pairs)
     {
         if (pairs.Count < Fewest)
             return null;
-        var ranks = Ranks([.. pairs.Select(p => p.Y)]);
+        var ranks = Paired.Ranks([.. pairs.Select(p => p.Y)]);
         var mean = ranks.Average();
         var total = ranks.Sum(r => (r - mean) * (r - mean));
         var groups = pairs.Select((p, i) => (p.Category, Rank: ranks[i])).GroupBy(p => p.Category, StringComparer.Ordinal).ToList();
@@ -112,38 +114,6 @@ internal static class Relations
         }
 
         return result;
-    }
-
-    /// <summary>Ranks from 1; equal values share the mean of their ranks.</summary>
-    internal static double[] Ranks(double[] values)
-    {
-        var order = Enumerable.Range(0, values.Length).OrderBy(i => values[i]).ToArray();
-        var ranks = new double[values.Length];
-        for (var i = 0; i < order.Length;)
-        {
-            var j = i;
-            while (j + 1 < order.Length && values[order[j + 1]] == values[order[i]])
-                j++;
-            for (var k = i; k <= j; k++)
-                ranks[order[k]] = (i + j + 2) / 2d;
-            i = j + 1;
-        }
-
-        return ranks;
-    }
-
-    private static double? Pearson(double[] a, double[] b)
-    {
-        var (ma, mb) = (a.Average(), b.Average());
-        var (sab, saa, sbb) = (0d, 0d, 0d);
-        for (var i = 0; i < a.Length; i++)
-        {
-            sab += (a[i] - ma) * (b[i] - mb);
-            saa += (a[i] - ma) * (a[i] - ma);
-            sbb += (b[i] - mb) * (b[i] - mb);
-        }
-
-        return saa == 0 || sbb == 0 ? null : sab / Math.Sqrt(saa * sbb);
     }
 }
 
