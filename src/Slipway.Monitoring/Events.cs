@@ -16,6 +16,15 @@ public sealed record PredictionBatchPart(string Endpoint, string ModelVersion, l
 /// <summary>Body of `monitor.created`.</summary>
 public sealed record MonitorCreated(string MonitorId, string Endpoint, string ModelVersion, string Reference, long ReferenceRows, double? ReferenceAuc, string ConfigDigest);
 
+/// <summary>Body of `monitor.referenced`: the first window with enough rows became what later ones are compared with.</summary>
+/// <param name="MonitorId">The monitor.</param>
+/// <param name="Reference">SHA-256 of the frozen reference in the blob store.</param>
+/// <param name="ReferenceRows">Rows of the reference.</param>
+/// <param name="WindowStart">First instant of the window.</param>
+/// <param name="Type">What the model predicts, as its outputs tell.</param>
+/// <param name="ConfigDigest">SHA-256 of the monitor's configuration from now on.</param>
+public sealed record MonitorReferenced(string MonitorId, string Reference, long ReferenceRows, DateTimeOffset WindowStart, ModelType Type, string ConfigDigest);
+
 /// <summary>Body of `label.deleted`: how many labels were forgotten, not which.</summary>
 public sealed record LabelsDeleted(string Endpoint, int Predictions, long Revisions);
 

@@ -20,7 +20,7 @@ public static class MonitoringModule
 
         services.AddSingleton(options);
         services.AddSingleton(new MigrationSource(typeof(MonitoringModule).Assembly));
-        services.AddSingleton(new BlobReferences("SELECT blob FROM monitoring_segments UNION ALL SELECT reference FROM monitoring_monitors"));
+        services.AddSingleton(new BlobReferences("SELECT blob FROM monitoring_segments UNION ALL SELECT reference FROM monitoring_monitors WHERE reference <> ''"));
         services.AddSingleton(new SubjectHold("SELECT 'monitor ' || id AS holder, model_version AS text FROM monitoring_monitors WHERE stopped_us IS NULL"));
         services.AddSingleton(p => new PredictionLog(options.Directory ?? p.GetRequiredService<DataLayout>().Predictions, options, p.GetRequiredService<TimeProvider>(), p.GetRequiredService<ILogger<PredictionLog>>()));
         services.AddSingleton<PredictionArchive>();

@@ -16,7 +16,7 @@ namespace Slipway.Pipelines;
 /// rollout.finished     -> (the alias champion has moved with it) monitoring goes on against what the     OnFinishedAsync
 ///                         new version was validated on; the monitor of the old version is closed
 /// endpoint.created     -> its first version is the champion that later ones are compared with, and is    OnCreatedAsync
-///                         watched by default against what it was validated on
+///                         watched by default against what it was validated on, or against its first window
 /// </code>
 /// An aborted rollout changes neither alias nor monitor: the champion stays what it was.
 /// </summary>
@@ -70,44 +70,52 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
     }
 
     /// <summary>
-    /// Nothing that has a stored reference goes live unwatched: drift of every feature and of the score, data quality, estimates, and performance as labels
+    /// Nothing goes live unwatched: drift of every feature and of the outputs, data quality, how requests are served, estimates, and performance as labels
     /// come. Who wants it otherwise watches it in another way, which takes the default's place, or stops it.
     /// </summary>
     private async Task WatchByDefaultAsync(string endpoint, string modelVersion, CancellationToken ct)
     {
-        if (await references.FindAsync(endpoint, modelVersion, ct) is { } request && await monitors.FindAsync(endpoint, request.ModelVersion, ct) is null)
+        var version = await models.ResolveAsync(modelVersion, ct);
+        if (await monitors.FindAsync(endpoint, $"{version.Name}/{version.Version}", ct) is null)
         {
-            await monitors.WatchAsync(Self, request, ct);
+            await references.WatchAsync(Self, endpoint, modelVersion, ct);
         }
     }
 
     /// <summary>
     /// The monitor of the version before is the pattern for the next one: its windows and thresholds go on, its reference does not. Without such a
-    /// monitor somebody has stopped it, and without a stored reference there is nothing to compare with.
+    /// monitor somebody has stopped it.
     /// </summary>
     private async Task WatchAsync(string endpoint, string modelVersion, CancellationToken ct)
     {
         var open = (await monitors.ListAsync(ct)).Where(m => m.Endpoint == endpoint && m.StoppedAt is null).ToList();
-        if (open.FirstOrDefault(m => m.ModelVersion != modelVersion) is not { } before || await references.FindAsync(endpoint, modelVersion, ct) is not { } request)
+        if (open.FirstOrDefault(m => m.ModelVersion != modelVersion) is not { } before)
         {
             return;
         }
 
         if (open.All(m => m.ModelVersion != modelVersion))
         {
-            // A feature that the new version does not have cannot be watched any more.
-            string[]? watched = before.Watched is null ? null : [.. before.Watched.Intersect(request.FeatureNames, StringComparer.Ordinal)];
-            await monitors.WatchAsync(
-                Self,
-                request with
-                {
-                    Watched = watched is { Length: > 0 } ? watched : null,
-                    Window = before.Window,
-                    Thresholds = before.Thresholds,
-                    ScoreOutput = before.ScoreOutput,
-                    PositiveFrom = before.PositiveFrom,
-                },
-                ct);
+            if (await references.FindAsync(endpoint, modelVersion, ct) is { } request)
+            {
+                // A feature that the new version does not have cannot be watched any more.
+                string[]? watched = before.Watched is null ? null : [.. before.Watched.Intersect(request.FeatureNames, StringComparer.Ordinal)];
+                await monitors.WatchAsync(
+                    Self,
+                    request with
+                    {
+                        Watched = watched is { Length: > 0 } ? watched : null,
+                        Window = before.Window,
+                        Thresholds = before.Thresholds,
+                        ScoreOutput = before.ScoreOutput,
+                        PositiveFrom = before.PositiveFrom,
+                    },
+                    ct);
+            }
+            else
+            {
+                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, before.Window, before.Thresholds, ct);
+            }
         }
 
         foreach (var old in open.Where(m => m.ModelVersion != modelVersion))

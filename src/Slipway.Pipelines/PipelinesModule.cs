@@ -35,7 +35,7 @@ public static class PipelinesModule
         services.AddSingleton<StepKinds>();
         services.AddSingleton<StepTasks>();
         services.AddHostedService(p => p.GetRequiredService<StepTasks>());
-        services.AddSingleton(p => new References(p.GetRequiredService<Models>(), p.GetRequiredService<Registry.Runs>(), p.GetRequiredService<DataLayout>()));
+        services.AddSingleton(p => new References(p.GetRequiredService<Models>(), p.GetRequiredService<Registry.Runs>(), p.GetRequiredService<Monitors>(), p.GetRequiredService<DataLayout>()));
         services.AddSingleton(p => new Pipelines(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<StepKinds>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new PipelineRuns(
             p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<Pipelines>(), p.GetRequiredService<StepKinds>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));

@@ -7,8 +7,9 @@ using Slipway.Registry;
 namespace Slipway.Pipelines;
 
 /// <summary>
-/// What a trained version was validated on, kept with its run: the feature values, scores and outcomes of a sample of the validation rows.
-/// A monitor of the version compares with exactly these.
+/// What a version was validated on, kept with its run under `reference/`: `rows.parquet` holds the feature values, predictions and outcomes of a sample of
+/// the validation rows, `reference.json` says which columns they are. A train step writes both, and so may any client; a monitor of the version compares
+/// with exactly these rows.
 /// </summary>
 public sealed class References
 {
@@ -18,17 +19,61 @@ public sealed class References
     private const string Score = "slipway.score";
     private const string Label = "slipway.label";
 
+    private const int MostRows = 1_000_000;
+
+    private readonly Monitors monitors;
     private readonly Models models;
     private readonly Registry.Runs runs;
     private readonly DataLayout layout;
 
-    internal References(Models models, Registry.Runs runs, DataLayout layout) => (this.models, this.runs, this.layout) = (models, runs, layout);
+    internal References(Models models, Registry.Runs runs, Monitors monitors, DataLayout layout) => (this.models, this.runs, this.monitors, this.layout) = (models, runs, monitors, layout);
+
+    /// <summary>Watches a version on an endpoint against its stored reference; without one, against the first full window with enough rows.</summary>
+    public async Task<Monitoring.Monitor> WatchAsync(Actor actor, string endpoint, string modelVersion, CancellationToken ct) =>
+        await FindAsync(endpoint, modelVersion, ct) is { } request
+            ? await monitors.WatchAsync(actor, request, ct)
+            : await WatchFirstWindowAsync(actor, endpoint, modelVersion, null, null, ct);
+
+    internal async Task<Monitoring.Monitor> WatchFirstWindowAsync(Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, CancellationToken ct)
+    {
+        var version = await models.ResolveAsync(modelVersion, ct);
+        return await monitors.WatchFirstWindowAsync(actor, endpoint, $"{version.Name}/{version.Version}", FeatureNames(version.Signature), window, thresholds, ct);
+    }
+
+    /// <summary>One name a number of the inputs, in their order; empty when the signature does not say how many there are.</summary>
+    private static IReadOnlyList<string> FeatureNames(ModelSignature? signature)
+    {
+        if (signature?.FeatureNames is { Count: > 0 } names)
+        {
+            return names;
+        }
+
+        List<string> made = [];
+        foreach (var input in signature?.Inputs ?? [])
+        {
+            // The first dimension is the batch's.
+            long width = 1;
+            foreach (var dimension in input.Shape.Skip(1))
+            {
+                width = dimension > 0 && width <= Monitors.MostFeatures ? width * dimension : long.MaxValue;
+            }
+
+            if (made.Count + width > Monitors.MostFeatures)
+            {
+                return [];
+            }
+
+            made.AddRange(width == 1 ? [input.Name] : Enumerable.Range(0, (int)width).Select(i => $"{input.Name}[{i}]"));
+        }
+
+        return made;
+    }
 
     /// <summary>The request that watches a version on an endpoint against its stored reference; window and thresholds are the caller's to change.</summary>
     /// <param name="endpoint">The endpoint.</param>
     /// <param name="modelVersion"><c>flights/3</c> or <c>flights@champion</c>.</param>
     /// <param name="ct">Stops waiting.</param>
-    /// <returns>Null when the version was not made by a <c>train</c> step.</returns>
+    /// <returns>Null when no reference is stored with the run of the version.</returns>
     public async Task<WatchRequest?> FindAsync(string endpoint, string modelVersion, CancellationToken ct)
     {
         var version = await models.ResolveAsync(modelVersion, ct);
@@ -47,15 +92,7 @@ public sealed class References
                 await content.CopyToAsync(copy, ct);
             }
 
-            var (columns, scores, labels) = await Task.Run(() => Read(file, about), ct);
-            return new WatchRequest
-            {
-                Endpoint = endpoint,
-                ModelVersion = $"{version.Name}/{version.Version}",
-                FeatureNames = about.Features,
-                Categorical = about.Categorical,
-                Reference = new ReferenceTable { Columns = columns, Scores = scores, Labels = labels, Sources = [.. about.Sources.Select(Subject.Parse)] },
-            };
+            return await Task.Run(() => Read(file, about), ct) with { Endpoint = endpoint, ModelVersion = $"{version.Name}/{version.Version}" };
         }
         finally
         {
@@ -120,28 +157,58 @@ public sealed class References
         command.ExecuteNonQuery();
     }
 
-    private static (float[][] Columns, float[] Scores, bool[] Labels) Read(string file, Description about)
+    private static WatchRequest Read(string file, Description about)
     {
+        var classes = about.Classes ?? [];
+        string[] scores = about.Type == ModelType.Multiclass && about.Score is null ? [.. classes.Select(c => $"{Score}.{c}")] : [about.Score ?? Score];
         using var duck = Duck.Open([file]);
         using var command = duck.CreateCommand();
-        command.CommandText = $"SELECT {string.Join(", ", about.Features.Append(Score).Append(Label).Select(Duck.Name))} FROM read_parquet({Duck.Text(file)})";
+        command.CommandText = $"SELECT {string.Join(", ", about.Features.Concat(scores).Append(about.Label ?? Label).Select(n => $"CAST({Duck.Name(n)} AS DOUBLE)"))} FROM read_parquet({Duck.Text(file)}) LIMIT {MostRows}";
         using var reader = command.ExecuteReader();
-        var columns = about.Features.Select(_ => new float[about.Rows]).ToArray();
-        var (scores, labels) = (new float[about.Rows], new bool[about.Rows]);
-        for (var row = 0; row < about.Rows && reader.Read(); row++)
+        List<float>[] columns = [.. about.Features.Concat(scores).Select(_ => new List<float>(about.Rows))];
+        var labels = new List<double>(about.Rows);
+        while (reader.Read())
         {
             for (var c = 0; c < columns.Length; c++)
             {
-                columns[c][row] = reader.IsDBNull(c) ? float.NaN : reader.GetFloat(c);
+                columns[c].Add(reader.IsDBNull(c) ? float.NaN : (float)reader.GetDouble(c));
             }
 
-            scores[row] = reader.GetFloat(columns.Length);
-            labels[row] = reader.GetFloat(columns.Length + 1) == 1;
+            labels.Add(reader.IsDBNull(columns.Length) ? double.NaN : reader.GetDouble(columns.Length));
         }
 
-        return (columns, scores, labels);
+        float[][] values = [.. columns.Select(c => c.ToArray())];
+        var outputs = values[about.Features.Count..];
+        return new WatchRequest
+        {
+            Endpoint = "",
+            ModelVersion = "",
+            Type = about.Type,
+            Classes = classes,
+            FeatureNames = about.Features,
+            Categorical = about.Categorical ?? [],
+            Reference = new ReferenceTable
+            {
+                Columns = values[..about.Features.Count],
+                Scores = outputs.Length == 1 ? outputs[0] : null,
+                Probabilities = outputs.Length > 1 ? outputs : null,
+                // A binary outcome that is not known would count as a negative one.
+                Labels = about.Type == ModelType.Binary && !labels.Exists(double.IsNaN) ? [.. labels.Select(v => v >= 0.5)] : null,
+                Targets = about.Type == ModelType.Binary ? null : [.. labels],
+                Sources = [.. (about.Sources ?? []).Select(Subject.Parse)],
+            },
+        };
     }
 
-    /// <summary>What stands beside the rows.</summary>
-    private sealed record Description(IReadOnlyList<string> Features, IReadOnlyList<string> Categorical, int Rows, int ValidationRows, IReadOnlyList<string> Sources);
+    /// <summary>What stands beside the rows; only the features are needed.</summary>
+    private sealed record Description(
+        IReadOnlyList<string> Features,
+        IReadOnlyList<string>? Categorical = null,
+        int Rows = 0,
+        int ValidationRows = 0,
+        IReadOnlyList<string>? Sources = null,
+        ModelType Type = ModelType.Binary,
+        IReadOnlyList<string>? Classes = null,
+        string? Score = null,
+        string? Label = null);
 }

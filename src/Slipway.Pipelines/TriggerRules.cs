@@ -44,6 +44,11 @@ internal static class TriggerRules
             return new(false, "no-evidence", $"alert {alert.Id} brings no measurement of a monitor: {alert.Sentence}");
         }
 
+        if (alert.Family == Families.Operation)
+        {
+            return new(false, "no-evidence", $"alert {alert.Id} is about how requests are served, which training does not mend: {alert.Sentence}");
+        }
+
         if (alert.Family == "quality" || facts.QualityAlert is not null)
         {
             return new(false, "data-quality", $"alert {facts.QualityAlert ?? alert.Id} says that the data is damaged; repair it first");

@@ -14,7 +14,7 @@ internal static class AlertText
         IEnumerable<string> parts = members.Take(MostNamed).Select(m => Part(m, window, reference, thresholds));
         string more = members.Count > MostNamed ? $" and {members.Count - MostNamed} more" : "";
         string list = string.Join(", ", parts) + more;
-        string tail = family == Families.Drift ? Auc(window, reference) : family == Families.Performance ? Strongest(window) : "";
+        string tail = family == Families.Drift ? Realized(window, reference) : family == Families.Performance ? Strongest(window) : "";
         return $"{list} on {Count(members[0].N)} rows in {span}{tail}";
     }
 
@@ -32,32 +32,44 @@ internal static class AlertText
     {
         "psi" or "score_psi" => Drifted(m, reference, thresholds),
         "missing_rate" => $"`{m.Column}` is missing in {Percent(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Percent(m.Threshold)})",
-        "concept_gap" => $"realized AUC is {Number(m.Value)} away from what the scores promise (above {Number(m.Threshold)}): the relation of inputs and outcomes has changed",
+        "concept_gap" => $"realized {Primary(reference)} is {Number(m.Value)} away from what the {(reference.Type == ModelType.Binary ? "scores" : "predictions")} promise (above {Number(m.Threshold)}): the relation of inputs and outcomes has changed",
         "unseen_rate" => $"`{m.Column}` has values that the reference does not have in {Percent(m.Value)} of the rows (above {Percent(m.Threshold)})",
-        "auc" => $"AUC fell to {Number(m.Value)} (below {Number(m.Threshold)}{(reference.Performance?.Auc is { } auc ? $", reference {Number(auc)}" : "")}; {Covered(window)})",
-        _ => $"{m.Metric.Replace('_', ' ')} is {Number(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Number(m.Threshold)})",
+        "error_rate" => $"{Percent(m.Value)} of the requests failed (above {Percent(m.Threshold)})",
+        "latency_p95" => $"95 of 100 requests took up to {Number(m.Value)} ms (above {Number(m.Threshold)} ms)",
+        _ when reference.Before(m.Metric) is { } before => $"{PrimaryMetric.Name(m.Metric)} {(m.Value < m.Threshold ? "fell" : "rose")} to {Number(m.Value)} ({(m.Value < m.Threshold ? "below" : "above")} {Number(m.Threshold)}, reference {Number(before.Value)}; {Covered(m.Metric, window)})",
+        _ => $"{PrimaryMetric.Name(m.Metric)} is {Number(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Number(m.Threshold)})",
     };
 
     private static string Drifted(AlertMember m, MonitorReference reference, Thresholds thresholds)
     {
-        ColumnReference? column = m.Metric == "score_psi" ? reference.Score : reference.Columns.FirstOrDefault(c => c.Name == m.Column);
+        ColumnReference? column = m.Metric == "score_psi" ? m.Column is null ? reference.Score : reference.Outputs?.FirstOrDefault(c => c.Name == m.Column) : reference.Columns.FirstOrDefault(c => c.Name == m.Column);
         double noise = column is null || m.N == 0 ? 0 : (column.Bins.Count - 1) * (1.0 / column.Finite + 1.0 / m.N);
-        string name = m.Metric == "score_psi" ? "the score" : $"`{m.Column}`";
+        string name = (m.Metric, m.Column, reference.Type) switch
+        {
+            ("score_psi", { } of, _) => $"the probability of {of}",
+            ("score_psi", _, ModelType.Multiclass) => "the share of predicted classes",
+            ("score_psi", _, ModelType.Regression) => "the prediction",
+            ("score_psi", _, _) => "the score",
+            _ => $"`{m.Column}`",
+        };
         return $"{name} drifted: PSI {Number(m.Value)} (material {Number(m.Value - noise)} >= {Number(Monitoring.Drift.Floor(m.Level, thresholds))})";
     }
 
-    private static string Auc(IReadOnlyList<MonitorPoint> window, MonitorReference reference) =>
-        window.FirstOrDefault(p => p.Metric == "auc" && p.Value is not null) is { } p && reference.Performance?.Auc is { } before
-            ? $"; AUC {Number(before)} -> {Number(p.Value!.Value)} (n {Count(p.N)})"
+    private static string Primary(MonitorReference reference) => PrimaryMetric.Name(PrimaryMetric.Of(reference.Type));
+
+    private static string Realized(IReadOnlyList<MonitorPoint> window, MonitorReference reference) =>
+        window.FirstOrDefault(p => p.Metric == PrimaryMetric.Of(reference.Type) && p.Value is not null) is { } p && reference.Before(p.Metric) is { } before
+            ? $"; {Primary(reference)} {Number(before.Value)} -> {Number(p.Value!.Value)} (n {Count(p.N)})"
             : "";
 
     private static string Strongest(IReadOnlyList<MonitorPoint> window) =>
         window.Where(p => p.Metric == "psi" && p.State == PointState.Alert).MaxBy(p => p.Value) is { } p ? $"; most drifted: `{p.Column}` PSI {Number(p.Value!.Value)}" : "";
 
-    private static string Covered(IReadOnlyList<MonitorPoint> window) =>
-        window.FirstOrDefault(p => p.Metric == "auc") is { Coverage: { } c } ? $"{Percent(c)} labelled" : "labels unknown";
+    private static string Covered(string metric, IReadOnlyList<MonitorPoint> window) =>
+        window.FirstOrDefault(p => p.Metric == metric) is { Coverage: { } c } ? $"{Percent(c)} labelled" : "labels unknown";
 
-    private static string Number(double value) => value.ToString("0.00", CultureInfo.InvariantCulture);
+    /// <summary>Two decimals, or as many digits as tell a number that is far from 1.</summary>
+    private static string Number(double value) => value.ToString(Math.Abs(value) switch { >= 1000 => "#,0", > 0 and < 0.005 => "G2", _ => "0.00" }, CultureInfo.InvariantCulture);
 
     private static string Percent(double value) => (100 * value).ToString("0.0", CultureInfo.InvariantCulture) + " %";
 
@@ -88,14 +100,17 @@ public static class Families
     /// <summary>Labels say otherwise than the scores promised: the relation of inputs and outcomes has changed.</summary>
     public const string Concept = "concept";
 
-    internal static readonly string[] All = [Drift, Quality, Performance, Concept];
+    /// <summary>Requests fail or take too long.</summary>
+    public const string Operation = "operation";
+
+    internal static readonly string[] All = [Drift, Quality, Performance, Concept, Operation];
 
     /// <summary>Whether an alert of this family says that nothing is known, rather than that something is wrong with the model.</summary>
     public static bool IsBlind(string family) => family is NoData or MonitorError;
 
     internal static string OfRule(string name) => $"rule:{name}";
 
-    internal static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, "missing_rate" or "unseen_rate" => Quality, "concept_gap" => Concept, "rows" => "", _ => Performance };
+    internal static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, "missing_rate" or "unseen_rate" => Quality, "concept_gap" => Concept, "error_rate" or "latency_p95" => Operation, "rows" or "throughput" or "latency_p50" or "latency_p99" => "", _ => Performance };
 
     /// <summary>Whether rules of a family rank their breaches by the point's level; in other families every breach is major.</summary>
     internal static bool HasLevels(string family) => family is Drift or Concept;

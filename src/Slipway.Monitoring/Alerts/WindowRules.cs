@@ -14,7 +14,7 @@ internal sealed class WindowRules(AlertState alerts, BlindRules blind, AlertRule
         Dictionary<(string Metric, string Column), AlertRule> rules = await RuleRows.LoadAsync(tx, monitor.MonitorId);
         foreach (MonitorPoint point in changed)
         {
-            if (point.Metric == "rows" || AlertRule.Observe(point) is not { } observation)
+            if (Families.Of(point.Metric).Length == 0 || AlertRule.Observe(point) is not { } observation)
             {
                 continue;
             }
@@ -68,7 +68,7 @@ internal sealed class WindowRules(AlertState alerts, BlindRules blind, AlertRule
         {
             if (family == Families.Drift)
             {
-                await AddAucAsync(tx, monitor, reference, thresholds, window);
+                await AddRealizedAsync(tx, monitor, reference, thresholds, window);
             }
 
             return;
@@ -93,8 +93,8 @@ internal sealed class WindowRules(AlertState alerts, BlindRules blind, AlertRule
         await alerts.RaiseAsync(tx, monitor, open, family, members, span, sentence, evaluated, LabelSet.Empty, LabelSet.Empty);
     }
 
-    /// <summary>Labels come after the drift: the sentence of a firing drift alert gets the realized AUC of its window once there is one.</summary>
-    private async Task AddAucAsync(Tx tx, Watched monitor, MonitorReference reference, Thresholds thresholds, IReadOnlyList<MonitorPoint> window)
+    /// <summary>Labels come after the drift: the sentence of a firing drift alert gets the realized performance of its window once there is one.</summary>
+    private async Task AddRealizedAsync(Tx tx, Watched monitor, MonitorReference reference, Thresholds thresholds, IReadOnlyList<MonitorPoint> window)
     {
         Alert? open = (await tx.FindAsync<AlertRow>(
             $"SELECT {AlertRow.Columns} FROM monitoring_alerts WHERE monitor = @MonitorId AND family = 'drift' AND state = 'firing' AND start_us = @start", new { monitor.MonitorId, start = Time.ToMicros(window[0].WindowStart) }))?.Read();

@@ -68,6 +68,21 @@ public sealed record Thresholds
     /// <summary>The least loss of ROC-AUC that matters; a loss must also exceed three combined standard errors.</summary>
     public double AucDrop { get; init; } = 0.02;
 
+    /// <summary>The least loss of accuracy of a multiclass model that matters; a loss must also exceed three combined standard errors.</summary>
+    public double AccuracyDrop { get; init; } = 0.02;
+
+    /// <summary>The least rise of a regression's mean absolute error that matters, as a share of the reference's; a rise must also exceed three combined standard errors.</summary>
+    public double ErrorRise { get; init; } = 0.1;
+
+    /// <summary>The share of failed requests that may be; a window alerts beyond it by more than three standard errors.</summary>
+    public double FailureRate { get; init; } = 0.01;
+
+    /// <summary>The highest 95th percentile of latency, in milliseconds; null compares with the earlier windows (<see cref="LatencyRise"/>).</summary>
+    public double? LatencyP95 { get; init; }
+
+    /// <summary>Without <see cref="LatencyP95"/>: how far the 95th percentile of latency may rise above its median over the earlier windows, as a share of it; it must also exceed what the windows differ by.</summary>
+    public double LatencyRise { get; init; } = 0.5;
+
     /// <summary>The least rise of log loss that alerts, in nats; null (default) shows log loss without judging it, since it moves with the base rate.</summary>
     public double? LogLossRise { get; init; }
 

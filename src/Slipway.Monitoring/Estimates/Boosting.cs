@@ -29,6 +29,10 @@ public sealed class Boosting
     /// <param name="rounds">Trees.</param>
     public static Boosting Classification(IReadOnlyList<double[]> features, double[] targets, int rounds = 100) => Fit(features, targets, rounds, logistic: true);
 
+    /// <summary>The model in the form that is stored.</summary>
+    internal BoostedTrees Trees => new(start, trees.Select(t => new BoostedTree(
+        t.Select(n => n.Feature).ToArray(), t.Select(n => n.Feature < 0 ? n.Value : n.Cut).ToArray(), t.Select(n => n.Left).ToArray(), t.Select(n => n.MissingLeft ? 1 : 0).ToArray())).ToArray());
+
     /// <summary>The number, or the log-odds, of one row.</summary>
     public double Predict(ReadOnlySpan<double> row)
     {
@@ -244,3 +248,35 @@ public sealed class Boosting
         public bool MissingLeft { get; set; }
     }
 }
+
+/// <summary>A fitted <see cref="Boosting"/> as it is stored and applied.</summary>
+/// <param name="Start">The number before any tree.</param>
+/// <param name="Trees">What each tree adds.</param>
+internal sealed record BoostedTrees(double Start, IReadOnlyList<BoostedTree> Trees)
+{
+    /// <summary>The number of one row.</summary>
+    public double Predict(ReadOnlySpan<double> row)
+    {
+        double sum = Start;
+        foreach (BoostedTree tree in Trees)
+        {
+            int at = 0;
+            while (tree.Feature[at] is >= 0 and var feature)
+            {
+                double v = row[feature];
+                at = tree.Left[at] + ((double.IsNaN(v) ? tree.MissingLeft[at] == 1 : v <= tree.Value[at]) ? 0 : 1);
+            }
+
+            sum += tree.Value[at];
+        }
+
+        return sum;
+    }
+}
+
+/// <summary>One tree: node 0 is its root.</summary>
+/// <param name="Feature">The feature that a node asks for; -1 is a leaf.</param>
+/// <param name="Value">Rows up to this value go left; at a leaf what it adds.</param>
+/// <param name="Left">The node to the left; the one to the right follows it.</param>
+/// <param name="MissingLeft">1 where a missing value goes left.</param>
+internal sealed record BoostedTree(int[] Feature, double[] Value, int[] Left, int[] MissingLeft);

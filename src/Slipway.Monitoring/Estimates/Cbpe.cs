@@ -184,23 +184,39 @@ public sealed record MulticlassCbpe(IReadOnlyList<string> Classes, IReadOnlyList
         return new MulticlassCbpe(names, names.Select(name => Cbpe.Fit(rows.Select(i => probabilities[name][i]).ToArray(), rows.Select(i => truth[i] == name).ToArray())).ToArray());
     }
 
+    /// <summary>Turns the raw probabilities of one row, in the order of <see cref="Classes"/>, into calibrated ones that sum to 1; uniform where all are 0.</summary>
+    public void Calibrate(Span<double> row)
+    {
+        double sum = 0;
+        for (int c = 0; c < row.Length; c++)
+        {
+            sum += row[c] = PerClass[c].Probability(row[c]);
+        }
+
+        for (int c = 0; c < row.Length; c++)
+        {
+            row[c] = sum == 0 ? 1.0 / row.Length : row[c] / sum;
+        }
+    }
+
     /// <summary>Estimates a window.</summary>
     public MulticlassEstimate Estimate(IReadOnlyDictionary<string, double[]> probabilities, IReadOnlyList<string?> predicted)
     {
         int k = Classes.Count;
         int[] rows = Enumerable.Range(0, predicted.Count).Where(i => predicted[i] is not null && Classes.All(c => double.IsFinite(probabilities[c][i]))).ToArray();
         double[][] p = Classes.Select(_ => new double[rows.Length]).ToArray();
+        double[] row = new double[k];
         for (int r = 0; r < rows.Length; r++)
         {
-            double sum = 0;
             for (int c = 0; c < k; c++)
             {
-                sum += p[c][r] = PerClass[c].Probability(probabilities[Classes[c]][rows[r]]);
+                row[c] = probabilities[Classes[c]][rows[r]];
             }
 
+            Calibrate(row);
             for (int c = 0; c < k; c++)
             {
-                p[c][r] = sum == 0 ? 1.0 / k : p[c][r] / sum;
+                p[c][r] = row[c];
             }
         }
 

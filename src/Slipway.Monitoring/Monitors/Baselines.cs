@@ -87,7 +87,7 @@ public sealed class Baselines
         var rows = new Dictionary<string, Prediction>(StringComparer.Ordinal);
         await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct))
         {
-            if (prediction.Status < 400 && prediction.Features.Count == config.FeatureNames.Count && rows.Count < MostRows)
+            if (prediction.Status < 400 && (prediction.Features.Count == config.FeatureNames.Count || monitor.Baseline == BaselineKind.Awaited) && rows.Count < MostRows)
             {
                 rows[prediction.Id] = prediction;
             }
@@ -105,25 +105,14 @@ public sealed class Baselines
         // Performance of a reference needs the outcome of each row: where nearly all are labelled, the few others are left out.
         bool labelled = rows.Keys.Count(known.ContainsKey) >= LabelledEnough * rows.Count;
         Prediction[] used = [.. rows.Values.Where(p => !labelled || known.ContainsKey(p.Id)).OrderBy(p => p.At).ThenBy(p => p.Id, StringComparer.Ordinal)];
-        var request = new WatchRequest
+        if (monitor.Baseline == BaselineKind.Awaited)
         {
-            Endpoint = monitor.Endpoint,
-            ModelVersion = monitor.ModelVersion,
-            FeatureNames = config.FeatureNames,
-            Watched = config.Watched,
-            Categorical = config.Categorical,
-            Window = config.Window,
-            Thresholds = config.Thresholds,
-            ScoreOutput = config.ScoreOutput,
-            PositiveFrom = config.PositiveFrom,
-            Reference = new ReferenceTable
-            {
-                Columns = [.. config.FeatureNames.Select((_, i) => used.Select(p => p.Features[i]).ToArray())],
-                Scores = [.. used.Select(p => (float)config.Score(p.Outputs))],
-                Labels = labelled ? [.. used.Select(p => known[p.Id].Value >= config.PositiveFrom)] : null,
-                Sources = [monitor.Subject],
-            },
-        };
+            (config, IReadOnlyList<Prediction> told) = FirstWindow.Tell(config, used);
+            used = [.. told];
+        }
+
+        WatchRequest request = FirstWindow.Request(monitor.Endpoint, monitor.ModelVersion, config, used, labelled ? known : null);
+        request = request with { Reference = request.Reference with { Sources = [monitor.Subject] } };
         // What cannot become a reference is found before anything ends.
         MonitorReference.Freeze(request);
         await monitors.StopAsync(actor, monitorId, ct);

@@ -46,4 +46,35 @@ public sealed record Monitor(
 
     /// <summary>A label at or above this value is a true outcome.</summary>
     public double PositiveFrom { get; init; } = 0.5;
+
+    /// <summary>What the model predicts.</summary>
+    public ModelType Type { get; init; } = ModelType.Binary;
+
+    /// <summary>Names of the classes in the order of their indexes; empty for other types.</summary>
+    public IReadOnlyList<string> Classes { get; init; } = [];
+
+    /// <summary>The metric that performance is judged by: `auc`, `accuracy` or `mae`.</summary>
+    public string PrimaryMetric { get; init; } = "auc";
+
+    /// <summary>That metric on the reference; null when it has none.</summary>
+    public double? ReferenceValue { get; init; }
+
+    /// <summary>What windows are compared with: a value of <see cref="BaselineKind"/>.</summary>
+    public string Baseline { get; init; } = BaselineKind.Reference;
+
+    /// <summary>Who stopped it; null while it watches, and for monitors that ended before this was kept.</summary>
+    public string? StoppedBy { get; init; }
+}
+
+/// <summary>What the windows of a monitor are compared with.</summary>
+public static class BaselineKind
+{
+    /// <summary>Rows that were given: what the version was validated on.</summary>
+    public const string Reference = "reference";
+
+    /// <summary>Nothing yet: the first window with enough rows will be it.</summary>
+    public const string Awaited = "awaited";
+
+    /// <summary>The first window with enough rows, since no reference was stored: drift before or in it cannot be seen.</summary>
+    public const string FirstWindow = "first window";
 }

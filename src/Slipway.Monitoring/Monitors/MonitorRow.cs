@@ -6,7 +6,7 @@ namespace Slipway.Monitoring;
 /// <summary>A monitor as the table keeps it.</summary>
 internal sealed class MonitorRow
 {
-    public const string Columns = "id AS Id, endpoint AS Endpoint, model_version AS ModelVersion, config AS Config, config_digest AS ConfigDigest, reference AS Reference, reference_rows AS ReferenceRows, reference_auc AS ReferenceAuc, next_us AS NextUs, watermark_us AS WatermarkUs, created_by AS CreatedBy, created_us AS CreatedUs, stopped_us AS StoppedUs, last_error AS LastError";
+    public const string Columns = "id AS Id, endpoint AS Endpoint, model_version AS ModelVersion, config AS Config, config_digest AS ConfigDigest, reference AS Reference, reference_rows AS ReferenceRows, reference_auc AS ReferenceAuc, reference_value AS ReferenceValue, baseline AS Baseline, stopped_by AS StoppedBy, next_us AS NextUs, watermark_us AS WatermarkUs, created_by AS CreatedBy, created_us AS CreatedUs, stopped_us AS StoppedUs, last_error AS LastError";
 
     public string Id { get; set; } = "";
 
@@ -23,6 +23,12 @@ internal sealed class MonitorRow
     public long ReferenceRows { get; set; }
 
     public double? ReferenceAuc { get; set; }
+
+    public double? ReferenceValue { get; set; }
+
+    public string Baseline { get; set; } = "";
+
+    public string? StoppedBy { get; set; }
 
     public long? NextUs { get; set; }
 
@@ -51,6 +57,12 @@ internal sealed class MonitorRow
             Watched = config.Watched,
             ScoreOutput = config.ScoreOutput,
             PositiveFrom = config.PositiveFrom,
+            Type = config.Type,
+            Classes = config.Classes ?? [],
+            PrimaryMetric = PrimaryMetric.Of(config.Type),
+            ReferenceValue = ReferenceValue ?? ReferenceAuc,
+            Baseline = Baseline,
+            StoppedBy = StoppedBy,
         };
     }
 

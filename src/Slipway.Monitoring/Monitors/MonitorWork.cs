@@ -8,12 +8,14 @@ namespace Slipway.Monitoring;
 /// Evaluates monitors. Each closed window is judged once, in the order of event time; its performance is measured again while labels
 /// for it arrive. Points, rules, alerts and the monitor's position move in one transaction, so a step may die anywhere.
 /// </summary>
-internal sealed class MonitorWork(Database database, IBlobStore blobs, PredictionArchive archive, Labels labels, WindowRules rules, MonitoringOptions options, TimeProvider clock) : IClockedWork
+internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal journal, PredictionArchive archive, Labels labels, WindowRules rules, MonitoringOptions options, TimeProvider clock) : IClockedWork
 {
     private const int WindowsAtOnce = 50;
     /// <summary>Windows without rows behind the last prediction of a version that are written before the monitor waits for the next one.</summary>
     private const int EmptyWindows = 8;
     private const int CachedReferences = 64;
+    /// <summary>A window counts as full when its first prediction comes in this part of it.</summary>
+    private const int PartOfFull = 20;
     private static readonly TimeSpan ClockSkew = TimeSpan.FromMinutes(5);
     private static readonly TimeSpan SettledAfter = TimeSpan.FromMinutes(1);
     private readonly ConcurrentDictionary<string, SemaphoreSlim> turns = new(StringComparer.Ordinal);
@@ -74,7 +76,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
     {
         await labels.JoinParkedAsync(monitor.Endpoint, ct);
         MonitorConfig config = monitor.ReadConfig();
-        MonitorReference reference = await ReferenceAsync(monitor.Reference, ct);
+        MonitorReference reference = await ReferenceAsync(monitor, config, ct);
         (long stream, _, long latest) = await archive.ExtentAsync(monitor.Endpoint, null, ct);
         (long own, long first, long last) = await archive.ExtentAsync(monitor.Endpoint, monitor.ModelVersion, ct);
         int written = 0;
@@ -89,7 +91,15 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
             {
                 try
                 {
-                    written += await CloseAsync(monitor, config, reference, start, watermark, ct);
+                    bool full = monitor.NextUs is not null || Time.FromMicros(first) - start <= config.Window.Length / PartOfFull;
+                    Adopted? adopted = monitor.Reference.Length == 0 && full ? await AdoptAsync(monitor, config, start, ct) : null;
+                    written += await CloseAsync(monitor, config, reference, start, watermark, adopted, ct);
+                    if (adopted is not null)
+                    {
+                        monitor = await FindAsync(monitor.Id, ct) ?? throw SlipwayException.NotFound("monitor", monitor.Id, "slipway monitor list");
+                        config = monitor.ReadConfig();
+                        reference = await ReferenceAsync(monitor, config, ct);
+                    }
                 }
                 catch (Exception e) when (e is not OperationCanceledException)
                 {
@@ -99,6 +109,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
                 }
 
                 start += config.Window.Length;
+                monitor.NextUs = Time.ToMicros(start);
             }
         }
 
@@ -111,7 +122,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
         return written;
     }
 
-    private async Task<int> CloseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, DateTimeOffset watermark, CancellationToken ct)
+    private async Task<int> CloseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, DateTimeOffset watermark, Adopted? adopted, CancellationToken ct)
     {
         (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, reference, start, ct);
         MonitorPoint[] points = [.. measure.Drift(), .. measure.Performance()];
@@ -135,11 +146,66 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
                 await tx.ExecuteAsync(
                     "UPDATE monitoring_monitors SET next_us = @next, watermark_us = @watermark WHERE id = @Id",
                     new { next = Time.ToMicros(start + config.Window.Length), watermark = Time.ToMicros(watermark), monitor.Id });
+                if (adopted is not null)
+                {
+                    await ReferAsync(tx, monitor, adopted);
+                }
+
                 await rules.ApplyAsync(tx, monitor.Watched, reference, config.Thresholds, points, points);
                 return true;
             },
             ct);
         return written ? points.Length : 0;
+    }
+
+    /// <summary>A reference of the rows of a window, with what they tell about the model; null when they are too few.</summary>
+    private async Task<Adopted?> AdoptAsync(MonitorRow monitor, MonitorConfig config, DateTimeOffset start, CancellationToken ct)
+    {
+        long from = Time.ToMicros(start), to = Time.ToMicros(start + config.Window.Length);
+        var rows = new List<Prediction>();
+        int step = 1, at = 0;
+        await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct))
+        {
+            if (prediction.Status is < 200 or > 299 || at++ % step != 0)
+            {
+                continue;
+            }
+
+            rows.Add(prediction);
+            if (rows.Count == 2 * FirstWindow.MostRows)
+            {
+                // Twice too many: every second row goes, and every second one of those to come.
+                rows = [.. rows.Where((_, i) => i % 2 == 0)];
+                step *= 2;
+            }
+        }
+
+        if (rows.Count < Baselines.LeastRows)
+        {
+            return null;
+        }
+
+        (MonitorConfig told, IReadOnlyList<Prediction> alike) = FirstWindow.Tell(config, rows);
+        if (alike.Count < Baselines.LeastRows)
+        {
+            return null;
+        }
+
+        MonitorReference reference = MonitorReference.Freeze(FirstWindow.Request(monitor.Endpoint, monitor.ModelVersion, told, alike, null));
+        using var content = new MemoryStream(CanonicalJson.Serialize(reference));
+        BlobInfo blob = await blobs.PutAsync(content, ct);
+        byte[] text = CanonicalJson.Serialize(told);
+        return new Adopted(blob.Hash, reference, System.Text.Encoding.UTF8.GetString(text), Digest.Sha256Hex(text), start);
+    }
+
+    private async Task ReferAsync(Tx tx, MonitorRow monitor, Adopted adopted)
+    {
+        await tx.ExecuteAsync(
+            "UPDATE monitoring_monitors SET reference = @Hash, reference_rows = @rows, config = @Config, config_digest = @ConfigDigest, baseline = @baseline WHERE id = @Id AND reference = ''",
+            new { adopted.Hash, rows = adopted.Reference.Rows, adopted.Config, adopted.ConfigDigest, baseline = BaselineKind.FirstWindow, monitor.Id });
+        await journal.AppendAsync(
+            tx, AlertState.Self, "monitor.referenced", new Subject("monitor", monitor.Id), new MonitorReferenced(monitor.Id, adopted.Hash, adopted.Reference.Rows, adopted.WindowStart, adopted.Reference.Type, adopted.ConfigDigest),
+            [new Subject("endpoint", monitor.Endpoint), new Subject("model-version", monitor.ModelVersion)]);
     }
 
     private Task FailAsync(MonitorRow monitor, MonitorConfig config, DateTimeOffset start, Exception e)
@@ -161,8 +227,8 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
     {
         IReadOnlyList<PointRow> newest = await database.ReadAsync(
             s => s.QueryAsync<PointRow>(
-                $"SELECT {PointRow.Columns} FROM monitoring_points p WHERE monitor = @Id AND metric = 'auc' AND revision = (SELECT MAX(q.revision) FROM monitoring_points q WHERE q.monitor = p.monitor AND q.start_us = p.start_us AND q.metric = p.metric AND q.column_name = p.column_name) ORDER BY start_us DESC LIMIT @RevisedWindows",
-                new { monitor.Id, options.RevisedWindows }),
+                $"SELECT {PointRow.Columns} FROM monitoring_points p WHERE monitor = @Id AND metric = @primary AND revision = (SELECT MAX(q.revision) FROM monitoring_points q WHERE q.monitor = p.monitor AND q.start_us = p.start_us AND q.metric = p.metric AND q.column_name = p.column_name) ORDER BY start_us DESC LIMIT @RevisedWindows",
+                new { monitor.Id, primary = PrimaryMetric.Of(config.Type), options.RevisedWindows }),
             ct);
         int written = 0;
         foreach (PointRow point in newest.Reverse())
@@ -182,12 +248,12 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
         MonitorPoint[] points = measure.Performance().Select(p => p with { Revision = (int)before.Revision + 1 }).ToArray();
         // Labels arrive one by one: a revision is worth a row when it says something else, adds a fiftieth of the window, completes
         // it, corrects a value, or when the labels have come to rest.
-        MonitorPoint? auc = points.FirstOrDefault(p => p.Metric == "auc");
-        bool worth = auc is not null
-            && (auc.State != before.State
-                || auc.N <= before.N
-                || auc.Coverage >= 1
-                || (auc.N - before.N) * 50 >= measure.Rows
+        MonitorPoint? primary = points.FirstOrDefault(p => p.Metric == before.Metric);
+        bool worth = primary is not null
+            && (primary.State != before.State
+                || primary.N <= before.N
+                || primary.Coverage >= 1
+                || (primary.N - before.N) * 50 >= measure.Rows
                 || clock.NowMicros() - before.MadeUs >= SettledAfter.Ticks / TimeSpan.TicksPerMicrosecond);
         if (!worth)
         {
@@ -199,7 +265,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
             async tx =>
             {
                 IReadOnlyList<PointRow> latest = await PointRow.LatestAsync(tx, monitor.Id, before.StartUs, before.EndUs);
-                if (latest.Any(p => p.Metric == "auc" && p.Revision != before.Revision))
+                if (latest.Any(p => p.Metric == before.Metric && p.Revision != before.Revision))
                 {
                     return false;
                 }
@@ -224,7 +290,9 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
         // The version is read first: a label that comes in between makes one more revision, never a lost one.
         long version = await labels.VersionAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
         Dictionary<string, KnownLabel> known = await labels.InForceAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
-        var measure = new WindowMeasure(config, reference, start, end);
+        IReadOnlyList<double> latencies = await database.ReadAsync(
+            s => s.QueryAsync<double>("SELECT value FROM monitoring_points WHERE monitor = @Id AND metric = 'latency_p95' AND state = 'ok' AND start_us < @from ORDER BY start_us DESC LIMIT @most", new { monitor.Id, from, most = OperationWindow.MostEarlier }), ct);
+        var measure = new WindowMeasure(config, reference, start, end, latencies);
         await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct))
         {
             measure.Add(prediction, known.TryGetValue(prediction.Id, out KnownLabel value) ? value : null);
@@ -233,8 +301,14 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
         return (measure, version);
     }
 
-    private async Task<MonitorReference> ReferenceAsync(string hash, CancellationToken ct)
+    private async Task<MonitorReference> ReferenceAsync(MonitorRow monitor, MonitorConfig config, CancellationToken ct)
     {
+        string hash = monitor.Reference;
+        if (hash.Length == 0)
+        {
+            return MonitorReference.None(config.Type);
+        }
+
         if (references.TryGetValue(hash, out MonitorReference? cached))
         {
             return cached;
@@ -251,4 +325,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Predictio
         references[hash] = reference;
         return reference;
     }
+
+    /// <summary>A reference that a window made.</summary>
+    private sealed record Adopted(string Hash, MonitorReference Reference, string Config, string ConfigDigest, DateTimeOffset WindowStart);
 }

@@ -8,6 +8,9 @@ public sealed class Monitors
     /// <summary>The most features of one monitor.</summary>
     public const int MostFeatures = 2_000;
 
+    /// <summary>The most classes of one monitor.</summary>
+    public const int MostClasses = 1_000;
+
     /// <summary>Name of the actor that watches what nobody asked to watch.</summary>
     public const string ByDefault = "loop";
 
@@ -42,12 +45,48 @@ public sealed class Monitors
             Config = System.Text.Encoding.UTF8.GetString(config),
             ConfigDigest = Digest.Sha256Hex(config),
             Reference = blob.Hash,
+            Baseline = BaselineKind.Reference,
             ReferenceRows = reference.Rows,
             ReferenceAuc = reference.Performance?.Auc,
+            ReferenceValue = reference.Before(PrimaryMetric.Of(request.Type))?.Value,
             CreatedBy = actor.Name,
             CreatedUs = clock.NowMicros(),
         };
         Monitor monitor = await database.WriteAsync(tx => CreateAsync(tx, actor, row, request.Reference.Sources), ct);
+        await wakeups.WakeAsync(work.Kind, monitor.Id);
+        return monitor;
+    }
+
+    /// <summary>
+    /// Watches a version of which no reference is stored: from now on how requests are served, and, once a full window holds enough rows, drift against that
+    /// window (<see cref="BaselineKind.FirstWindow"/>). What the model predicts is told from the outputs of those rows.
+    /// </summary>
+    /// <param name="actor">Who.</param>
+    /// <param name="endpoint">The endpoint.</param>
+    /// <param name="modelVersion">The version in the form `flights/2`.</param>
+    /// <param name="featureNames">Names of the features as the signature gives them; empty when it does not.</param>
+    /// <param name="window">How event time is cut; null is days.</param>
+    /// <param name="thresholds">When points alert; null is the defaults.</param>
+    /// <param name="ct">Cancels.</param>
+    /// <exception cref="SlipwayException">Conflict when the version is watched on this endpoint in another way.</exception>
+    public async Task<Monitor> WatchFirstWindowAsync(Actor actor, string endpoint, string modelVersion, IReadOnlyList<string> featureNames, WindowRule? window, Thresholds? thresholds, CancellationToken ct)
+    {
+        window ??= WindowRule.Day();
+        window.Validate();
+        byte[] config = CanonicalJson.Serialize(new MonitorConfig(
+            featureNames.Distinct(StringComparer.Ordinal).Count() == featureNames.Count && featureNames.Count <= MostFeatures ? featureNames : [], null, [], window, thresholds ?? new Thresholds(), -1, 0.5));
+        var row = new MonitorRow
+        {
+            Id = Ids.New(),
+            Endpoint = endpoint,
+            ModelVersion = modelVersion,
+            Config = System.Text.Encoding.UTF8.GetString(config),
+            ConfigDigest = Digest.Sha256Hex(config),
+            Baseline = BaselineKind.Awaited,
+            CreatedBy = actor.Name,
+            CreatedUs = clock.NowMicros(),
+        };
+        Monitor monitor = await database.WriteAsync(tx => CreateAsync(tx, actor, row, []), ct);
         await wakeups.WakeAsync(work.Kind, monitor.Id);
         return monitor;
     }
@@ -93,20 +132,17 @@ public sealed class Monitors
     public async Task<Monitor> StopAsync(Actor actor, string monitorId, CancellationToken ct)
     {
         Monitor before = await GetAsync(monitorId, ct);
-        long now = clock.NowMicros();
-        await database.WriteAsync(
-            async tx =>
-            {
-                if (await tx.ExecuteAsync("UPDATE monitoring_monitors SET stopped_us = @now WHERE id = @monitorId AND stopped_us IS NULL", new { now, monitorId }) == 0)
-                {
-                    return;
-                }
-
-                await journal.AppendAsync(tx, actor, "monitor.stopped", before.Subject, new MonitorStopped(before.Id, before.Endpoint, before.ModelVersion), Links(before.Endpoint, before.ModelVersion));
-                await alerts.StopAsync(tx, actor, monitorId);
-            },
-            ct);
+        await database.WriteAsync(tx => StopAsync(tx, actor, before), ct);
         return await GetAsync(monitorId, ct);
+    }
+
+    private async Task StopAsync(Tx tx, Actor actor, Monitor monitor)
+    {
+        if (await tx.ExecuteAsync("UPDATE monitoring_monitors SET stopped_us = @now, stopped_by = @by WHERE id = @Id AND stopped_us IS NULL", new { now = clock.NowMicros(), by = actor.Name, monitor.Id }) > 0)
+        {
+            await journal.AppendAsync(tx, actor, "monitor.stopped", monitor.Subject, new MonitorStopped(monitor.Id, monitor.Endpoint, monitor.ModelVersion), Links(monitor.Endpoint, monitor.ModelVersion));
+            await alerts.StopAsync(tx, actor, monitor.Id);
+        }
     }
 
     private static Subject[] Links(string endpoint, string modelVersion) => [new("endpoint", endpoint), new("model-version", modelVersion)];
@@ -115,16 +151,21 @@ public sealed class Monitors
     {
         MonitorRow? there = await tx.FindAsync<MonitorRow>(
             $"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE endpoint = @Endpoint AND model_version = @ModelVersion AND stopped_us IS NULL", new { row.Endpoint, row.ModelVersion });
-        if (there is not null && there.ConfigDigest == row.ConfigDigest && there.Reference == row.Reference)
+        // Thresholds that are newer than a stored configuration stand at their defaults in it.
+        if (there is not null && there.Reference == row.Reference && Digest.Sha256Hex(CanonicalJson.Serialize(there.ReadConfig())) == row.ConfigDigest)
         {
             return there.Read();
         }
 
-        // What the system began to watch by itself gives way to what somebody asks for, as long as it has judged nothing.
-        if (there is not null && there.NextUs is null && there.CreatedBy == ByDefault && actor.Kind != ActorKind.System)
+        // What the system began to watch by itself gives way to what somebody asks for: without a trace as long as it has judged nothing.
+        if (there is { NextUs: null, CreatedBy: ByDefault } && actor.Kind != ActorKind.System)
         {
             await tx.ExecuteAsync("DELETE FROM monitoring_monitors WHERE id = @Id", new { there.Id });
             await journal.AppendAsync(tx, actor, "monitor.stopped", there.Read().Subject, new MonitorStopped(there.Id, there.Endpoint, there.ModelVersion), Links(there.Endpoint, there.ModelVersion));
+        }
+        else if (there is { CreatedBy: ByDefault, Baseline: not BaselineKind.Reference } && actor.Kind != ActorKind.System)
+        {
+            await StopAsync(tx, actor, there.Read());
         }
         else if (there is not null)
         {
@@ -133,7 +174,7 @@ public sealed class Monitors
         }
 
         await tx.ExecuteAsync(
-            "INSERT INTO monitoring_monitors (id, endpoint, model_version, config, config_digest, reference, reference_rows, reference_auc, created_by, created_us) VALUES (@Id, @Endpoint, @ModelVersion, @Config, @ConfigDigest, @Reference, @ReferenceRows, @ReferenceAuc, @CreatedBy, @CreatedUs)",
+            "INSERT INTO monitoring_monitors (id, endpoint, model_version, config, config_digest, reference, reference_rows, reference_auc, reference_value, baseline, created_by, created_us) VALUES (@Id, @Endpoint, @ModelVersion, @Config, @ConfigDigest, @Reference, @ReferenceRows, @ReferenceAuc, @ReferenceValue, @Baseline, @CreatedBy, @CreatedUs)",
             row);
         Monitor monitor = row.Read();
         var body = new MonitorCreated(row.Id, row.Endpoint, row.ModelVersion, row.Reference, row.ReferenceRows, row.ReferenceAuc, row.ConfigDigest);
@@ -155,6 +196,13 @@ public sealed class Monitors
         Check(r.Reference.Columns.All(c => c.Length == rows), "the reference columns differ in length");
         Check(r.Reference.Scores is null || r.Reference.Scores.Length == rows, $"{r.Reference.Scores?.Length} reference scores for {rows} rows");
         Check(r.Reference.Labels is null || r.Reference.Labels.Length == rows, $"{r.Reference.Labels?.Length} reference labels for {rows} rows");
+        Check(r.Reference.Targets is null || r.Reference.Targets.Length == rows, $"{r.Reference.Targets?.Length} reference targets for {rows} rows");
+        Check(r.Type == ModelType.Binary || r.Reference.Labels is null, $"outcomes of yes or no are given for a {r.Type.ToString().ToLowerInvariant()} model, which has targets");
+        Check(r.Type != ModelType.Binary || r.Reference.Targets is null, "targets are given for a binary model, which has outcomes of yes or no");
+        Check(r.Type == ModelType.Multiclass || r.Reference.Probabilities is null, "probabilities of classes are given for a model that has none");
+        Check(r.Type != ModelType.Multiclass || r.Classes.Count is >= 2 and <= MostClasses, $"{r.Classes.Count} classes, 2 to {MostClasses} are allowed");
+        Check(r.Classes.Distinct(StringComparer.Ordinal).Count() == r.Classes.Count, "two classes have one name");
+        Check(r.Reference.Probabilities is null || (r.Reference.Probabilities.Count == r.Classes.Count && r.Reference.Probabilities.All(p => p.Length == rows)), $"probabilities are needed for {r.Classes.Count} classes and {rows} rows");
         foreach (string name in (r.Watched ?? []).Concat(r.Categorical).Where(n => !r.FeatureNames.Contains(n, StringComparer.Ordinal)).Distinct(StringComparer.Ordinal))
         {
             problems.Add($"`{name}` is not a feature");
@@ -164,6 +212,7 @@ public sealed class Monitors
         Check(0 <= t.Warn && t.Warn <= t.Major && t.Major <= t.Severe, $"drift levels {t.Warn}, {t.Major}, {t.Severe} do not rise");
         Check(DriftLevel.Rank(t.AlertFrom) > 0, $"alerts cannot begin at level '{t.AlertFrom}'");
         Check(t.DiscoveryRate is > 0 and < 1 && t.SingleAlpha is > 0 and < 1, "significance levels lie between 0 and 1");
+        Check(t.AccuracyDrop is >= 0 and < 1 && t.FailureRate is >= 0 and < 1 && t.ErrorRise >= 0 && t.LatencyRise >= 0 && t.LatencyP95 is null or > 0, "what matters of accuracy and failures lies between 0 and 1, of errors and latency above 0");
         Check(t.AucDrop is >= 0 and < 1 && t.MissingChange is >= 0 and < 1 && t.LeastCoverage is >= 0 and <= 1 && t.ClearBelow is >= 0 and <= 1, "shares lie between 0 and 1");
         Check(t.LeastLabelled >= 2 && t.LeastPerClass >= 1, "at least 2 labelled rows and 1 of each class are needed to judge");
         Check(Fits(t.ForWarn) && Fits(t.ForMajor) && t.ResolveAfter is >= 1 and <= AlertRule.LongestHistory, $"k of n needs 1 <= k <= n <= {AlertRule.LongestHistory}");

@@ -1,8 +1,19 @@
+using System.Text.Json.Serialization;
 using Slipway.Foundation;
 
 namespace Slipway.Monitoring;
 
-/// <summary>What a monitor was told, as it is stored: canonical JSON whose digest every point can be traced to.</summary>
+/// <summary>What a monitor was told, as it is stored: canonical JSON whose digest every point can be traced to. What was not there before is left out at its default, so that older rows keep their digest.</summary>
+/// <param name="FeatureNames">Names of the features in their order.</param>
+/// <param name="Watched">The features to watch; null watches all.</param>
+/// <param name="Categorical">Features whose numbers are codes.</param>
+/// <param name="Window">How event time is cut.</param>
+/// <param name="Thresholds">When points alert and alerts fire.</param>
+/// <param name="ScoreOutput">Which output is the score; with probabilities of classes, where their block ends.</param>
+/// <param name="PositiveFrom">A binary label at or above this value is a true outcome.</param>
+/// <param name="Type">What the model predicts.</param>
+/// <param name="Classes">Names of the classes in the order of their indexes.</param>
+/// <param name="Probabilities">Whether the outputs hold a probability of each class; otherwise the score is the index of the class.</param>
 internal sealed record MonitorConfig(
     IReadOnlyList<string> FeatureNames,
     IReadOnlyList<string>? Watched,
@@ -10,9 +21,13 @@ internal sealed record MonitorConfig(
     WindowRule Window,
     Thresholds Thresholds,
     int ScoreOutput,
-    double PositiveFrom)
+    double PositiveFrom,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] ModelType Type = ModelType.Binary,
+    IReadOnlyList<string>? Classes = null,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] bool Probabilities = false)
 {
-    public static MonitorConfig Of(WatchRequest r) => new(r.FeatureNames, r.Watched, r.Categorical, r.Window, r.Thresholds, r.ScoreOutput, r.PositiveFrom);
+    public static MonitorConfig Of(WatchRequest r) => new(
+        r.FeatureNames, r.Watched, r.Categorical, r.Window, r.Thresholds, r.ScoreOutput, r.PositiveFrom, r.Type, r.Type == ModelType.Multiclass ? r.Classes : null, r.Reference.Probabilities is not null);
 
     /// <summary>The score among the outputs; NaN when the outputs hold none.</summary>
     public double Score(IReadOnlyList<float> outputs)
@@ -20,23 +35,101 @@ internal sealed record MonitorConfig(
         int at = ScoreOutput < 0 ? outputs.Count + ScoreOutput : ScoreOutput;
         return at >= 0 && at < outputs.Count ? outputs[at] : double.NaN;
     }
+
+    /// <summary>The probabilities of the classes among the outputs.</summary>
+    /// <param name="outputs">The outputs of one prediction.</param>
+    /// <param name="into">One number a class; NaN where the outputs hold none.</param>
+    public void Distribution(IReadOnlyList<float> outputs, Span<float> into)
+    {
+        int first = (ScoreOutput < 0 ? outputs.Count + ScoreOutput : ScoreOutput) - into.Length + 1;
+        for (int c = 0; c < into.Length; c++)
+        {
+            into[c] = first + c >= 0 && first + c < outputs.Count ? outputs[first + c] : float.NaN;
+        }
+    }
+
+    /// <summary>The class of an index, or the number itself where no class has it.</summary>
+    public string ClassName(double index) =>
+        Classes is not null && index >= 0 && index < Classes.Count && index == Math.Floor(index) ? Classes[(int)index] : index.ToString("R", System.Globalization.CultureInfo.InvariantCulture);
+
+    /// <summary>The most probable class; the first of several; -1 when a probability is missing.</summary>
+    public static int MostProbable(ReadOnlySpan<float> probabilities)
+    {
+        int best = 0;
+        for (int c = 0; c < probabilities.Length; c++)
+        {
+            if (!float.IsFinite(probabilities[c]))
+            {
+                return -1;
+            }
+
+            best = probabilities[c] > probabilities[best] ? c : best;
+        }
+
+        return best;
+    }
 }
 
-/// <summary>Performance of the reference, with the parts of the standard errors that do not depend on the sample size.</summary>
+/// <summary>Performance of a binary reference, with the parts of the standard errors that do not depend on the sample size.</summary>
 internal sealed record ReferencePerformance(long N, long Positives, double? Auc, double? AucSpread, double LogLoss, double LogLossSpread, double Brier, double Accuracy);
 
+/// <summary>One metric of the reference.</summary>
+/// <param name="Metric">Its name.</param>
+/// <param name="N">Rows it was measured on.</param>
+/// <param name="Value">Its value.</param>
+/// <param name="Spread">Its standard error times the root of <paramref name="N"/>, so that the error at any sample size follows; null when none is known.</param>
+internal sealed record ReferenceMetric(string Metric, long N, double Value, double? Spread)
+{
+    public static ReferenceMetric? Of(string metric, Measured value, long n) => value.Value is { } v ? new(metric, n, v, value.Error * Math.Sqrt(n)) : null;
+}
+
 /// <summary>
-/// The frozen reference: bins and counts of each watched feature and of the score, realized performance. It holds no rows, so it is
-/// small, and a window is compared with it without reading the data again.
+/// The frozen reference: bins and counts of each watched feature and of the outputs, realized performance, what estimates without labels need. It holds
+/// no rows, so it is small, and a window is compared with it without reading the data again.
 /// </summary>
 /// <param name="Rows">Rows of the reference.</param>
 /// <param name="Columns">Each watched feature.</param>
-/// <param name="Score">The score.</param>
-/// <param name="Performance">Realized performance.</param>
+/// <param name="Score">The score, the predicted number, or the index of the predicted class.</param>
+/// <param name="Performance">Realized performance of a binary model.</param>
 /// <param name="Sources">Where the rows come from.</param>
-/// <param name="Estimator">Calibration for estimates without labels; null without scores and labels, and in references from before there were estimates.</param>
-internal sealed record MonitorReference(long Rows, IReadOnlyList<ColumnReference> Columns, ColumnReference? Score, ReferencePerformance? Performance, IReadOnlyList<Subject> Sources, Cbpe? Estimator = null)
+/// <param name="Estimator">Calibration for estimates without labels of a binary model; null without scores and labels, and in references from before there were estimates.</param>
+/// <param name="Type">What the model predicts.</param>
+/// <param name="Outputs">The probability of each class.</param>
+/// <param name="Metrics">Realized performance of another type than binary.</param>
+/// <param name="ClassEstimator">Calibration of the probabilities of classes.</param>
+/// <param name="Loss">The absolute error of a row from its features and its prediction.</param>
+internal sealed record MonitorReference(
+    long Rows,
+    IReadOnlyList<ColumnReference> Columns,
+    ColumnReference? Score,
+    ReferencePerformance? Performance,
+    IReadOnlyList<Subject> Sources,
+    Cbpe? Estimator = null,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] ModelType Type = ModelType.Binary,
+    IReadOnlyList<ColumnReference>? Outputs = null,
+    IReadOnlyList<ReferenceMetric>? Metrics = null,
+    MulticlassCbpe? ClassEstimator = null,
+    BoostedTrees? Loss = null)
 {
+    /// <summary>Rows that the model of losses is fitted on: evenly spread over the reference when it has more.</summary>
+    private const int MostLossRows = 10_000;
+
+    /// <summary>The least labelled rows to fit the model of losses on.</summary>
+    private const int LeastLossRows = 100;
+
+    /// <summary>What a metric was on the reference; null when it is not known.</summary>
+    public ReferenceMetric? Before(string metric) => (metric, Performance) switch
+    {
+        ("auc", { Auc: { } auc } p) => new(metric, p.N, auc, p.AucSpread),
+        ("log_loss", { } p) => new(metric, p.N, p.LogLoss, p.LogLossSpread),
+        ("brier", { } p) => new(metric, p.N, p.Brier, null),
+        ("accuracy", { } p) => new(metric, p.N, p.Accuracy, null),
+        _ => Metrics?.FirstOrDefault(m => m.Metric == metric),
+    };
+
+    /// <summary>Of a monitor that has no reference yet.</summary>
+    public static MonitorReference None(ModelType type) => new(0, [], null, null, [], Type: type);
+
     public static MonitorReference Freeze(WatchRequest request)
     {
         ReferenceTable table = request.Reference;
@@ -47,21 +140,118 @@ internal sealed record MonitorReference(long Rows, IReadOnlyList<ColumnReference
             .Where(c => watched.Contains(c.Name))
             .Select(c => ColumnReference.Freeze(c.Name, c.Column, categorical.Contains(c.Name)))
             .ToArray();
-        ColumnReference? score = table.Scores is null ? null : ColumnReference.Freeze("score", table.Scores, categorical: false);
-        Cbpe? estimator = table.Scores is null || table.Labels is null ? null : Cbpe.Fit(table.Scores.Select(s => (double)s).ToArray(), table.Labels);
-        return new MonitorReference(table.Columns[0].Length, columns, score, Measure(table), table.Sources, estimator);
+        var plain = new MonitorReference(table.Rows, columns, null, null, table.Sources, Type: request.Type);
+        return request.Type switch
+        {
+            ModelType.Multiclass => Multiclass(plain, request),
+            ModelType.Regression => Regression(plain, table),
+            _ => Binary(plain, table),
+        };
     }
 
-    private static ReferencePerformance? Measure(ReferenceTable table)
+    private static MonitorReference Binary(MonitorReference plain, ReferenceTable table)
     {
-        if (table.Scores is null || table.Labels is null)
+        double[]? scores = table.Scores?.Select(s => (double)s).ToArray();
+        if (scores is null)
+        {
+            return plain;
+        }
+
+        ColumnReference score = ColumnReference.Freeze("score", table.Scores!, categorical: false);
+        if (table.Labels is null)
+        {
+            return plain with { Score = score };
+        }
+
+        BinaryMetrics m = BinaryMetrics.Of(scores, table.Labels);
+        ReferencePerformance? performance = m.N == 0
+            ? null
+            : new ReferencePerformance(m.N, m.Positives, m.RocAuc.Value, m.AucSpread, m.LogLoss.Value!.Value, m.LogLossSpread!.Value, m.Brier.Value!.Value, m.Accuracy.Value!.Value);
+        return plain with { Score = score, Performance = performance, Estimator = Cbpe.Fit(scores, table.Labels) };
+    }
+
+    private static MonitorReference Multiclass(MonitorReference plain, WatchRequest request)
+    {
+        ReferenceTable table = request.Reference;
+        IReadOnlyList<string> classes = request.Classes;
+        float[] chosen = table.Scores ?? [];
+        ColumnReference[]? outputs = null;
+        if (table.Probabilities is { } probabilities)
+        {
+            chosen = new float[plain.Rows];
+            float[] row = new float[classes.Count];
+            for (int i = 0; i < chosen.Length; i++)
+            {
+                for (int c = 0; c < row.Length; c++)
+                {
+                    row[c] = probabilities[c][i];
+                }
+
+                chosen[i] = MonitorConfig.MostProbable(row) is >= 0 and var at ? at : float.NaN;
+            }
+
+            outputs = classes.Select((name, c) => ColumnReference.Freeze(name, probabilities[c], categorical: false)).ToArray();
+        }
+
+        MonitorReference watched = plain with { Score = chosen.Length == 0 ? null : ColumnReference.Freeze("class", chosen, categorical: true), Outputs = outputs };
+        if (table.Targets is null || chosen.Length == 0)
+        {
+            return watched;
+        }
+
+        MonitorConfig config = MonitorConfig.Of(request);
+        string?[] truth = table.Targets.Select(t => double.IsFinite(t) ? config.ClassName(t) : null).ToArray(), predicted = chosen.Select(c => float.IsFinite(c) ? config.ClassName(c) : null).ToArray();
+        Dictionary<string, double[]>? named = table.Probabilities is { } p ? classes.Select((name, c) => (name, Values: p[c].Select(v => (double)v).ToArray())).ToDictionary(x => x.name, x => x.Values, StringComparer.Ordinal) : null;
+        MulticlassMetrics m = MulticlassMetrics.Of(truth, predicted, named);
+        return watched with
+        {
+            Metrics = Known(
+                ReferenceMetric.Of("accuracy", m.Accuracy, m.N), ReferenceMetric.Of("macro_f1", m.MacroF1, m.N), ReferenceMetric.Of("macro_precision", m.MacroPrecision, m.N),
+                ReferenceMetric.Of("macro_recall", m.MacroRecall, m.N), ReferenceMetric.Of("log_loss", m.LogLoss, m.N), ReferenceMetric.Of("auc", m.RocAucOneVsRest, m.N)),
+            ClassEstimator = named is null ? null : MulticlassCbpe.Fit(named, truth),
+        };
+    }
+
+    private static MonitorReference Regression(MonitorReference plain, ReferenceTable table)
+    {
+        if (table.Scores is not { } scores)
+        {
+            return plain;
+        }
+
+        MonitorReference watched = plain with { Score = ColumnReference.Freeze("prediction", scores, categorical: false) };
+        if (table.Targets is not { } targets)
+        {
+            return watched;
+        }
+
+        double[] predictions = scores.Select(s => (double)s).ToArray();
+        RegressionMetrics m = RegressionMetrics.Of(targets, predictions);
+        return watched with
+        {
+            Metrics = Known(
+                ReferenceMetric.Of("mae", m.MeanAbsoluteError, m.N), ReferenceMetric.Of("rmse", m.RootMeanSquaredError, m.N), ReferenceMetric.Of("mean_error", m.MeanError, m.N),
+                ReferenceMetric.Of("r2", m.R2, m.N), ReferenceMetric.Of("mape", m.MeanAbsolutePercentageError, m.N)),
+            Loss = Losses(table.Columns, predictions, targets),
+        };
+    }
+
+    private static BoostedTrees? Losses(IReadOnlyList<float[]> columns, double[] predictions, double[] targets)
+    {
+        int[] rows = Enumerable.Range(0, targets.Length).Where(i => double.IsFinite(targets[i]) && double.IsFinite(predictions[i])).ToArray();
+        if (rows.Length < LeastLossRows)
         {
             return null;
         }
 
-        BinaryMetrics m = BinaryMetrics.Of(table.Scores.Select(s => (double)s).ToArray(), table.Labels);
-        return m.N == 0
-            ? null
-            : new ReferencePerformance(m.N, m.Positives, m.RocAuc.Value, m.AucSpread, m.LogLoss.Value!.Value, m.LogLossSpread!.Value, m.Brier.Value!.Value, m.Accuracy.Value!.Value);
+        if (rows.Length > MostLossRows)
+        {
+            rows = Enumerable.Range(0, MostLossRows).Select(i => rows[(int)((long)i * rows.Length / MostLossRows)]).ToArray();
+        }
+
+        double[][] features = [.. columns.Select(c => rows.Select(i => (double)c[i]).ToArray()), rows.Select(i => predictions[i]).ToArray()];
+        return Boosting.Regression(features, rows.Select(i => Dle.Of(RowLoss.Absolute, targets[i], predictions[i])).ToArray()).Trees;
     }
+
+    private static ReferenceMetric[] Known(params IEnumerable<ReferenceMetric?> metrics) => metrics.OfType<ReferenceMetric>().ToArray();
 }

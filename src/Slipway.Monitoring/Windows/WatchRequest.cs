@@ -8,11 +8,20 @@ public sealed record ReferenceTable
     /// <summary>One array a feature in the order of the feature names; NaN is a missing value. All have the same length.</summary>
     public required IReadOnlyList<float[]> Columns { get; init; }
 
-    /// <summary>The model's score of each row; null watches no score drift and no performance.</summary>
+    /// <summary>The model's score of each row, its predicted number, or the index of its predicted class; null watches no drift of it and no performance.</summary>
     public float[]? Scores { get; init; }
 
-    /// <summary>The outcome of each row; null watches no performance.</summary>
+    /// <summary>The probability of each class, one array a class; null when the model gives the class only.</summary>
+    public IReadOnlyList<float[]>? Probabilities { get; init; }
+
+    /// <summary>The outcome of each row of a binary model; null watches no performance against the reference.</summary>
     public bool[]? Labels { get; init; }
+
+    /// <summary>The number that came true, or the index of the true class; NaN where it is not known. Null watches no performance against the reference.</summary>
+    public double[]? Targets { get; init; }
+
+    /// <summary>How many rows there are.</summary>
+    internal int Rows => Columns.Count > 0 ? Columns[0].Length : Scores?.Length ?? (Probabilities is { Count: > 0 } p ? p[0].Length : 0);
 
     /// <summary>Where the rows come from, such as a dataset version or a run; kept with the reference and linked in the journal.</summary>
     public IReadOnlyList<Subject> Sources { get; init; } = [];
@@ -26,6 +35,12 @@ public sealed record WatchRequest
 
     /// <summary>The version in the form `flights/2`.</summary>
     public required string ModelVersion { get; init; }
+
+    /// <summary>What the model predicts.</summary>
+    public ModelType Type { get; init; } = ModelType.Binary;
+
+    /// <summary>Names of the classes in the order of their indexes and of the probabilities.</summary>
+    public IReadOnlyList<string> Classes { get; init; } = [];
 
     /// <summary>Names of the features in the order of <see cref="PredictionRecord.Features"/>.</summary>
     public required IReadOnlyList<string> FeatureNames { get; init; }
@@ -45,7 +60,7 @@ public sealed record WatchRequest
     /// <summary>When points alert and alerts fire.</summary>
     public Thresholds Thresholds { get; init; } = new();
 
-    /// <summary>Which output is the score; -1 is the last one.</summary>
+    /// <summary>Which output is the score; -1 is the last one. With probabilities of classes: where they end.</summary>
     public int ScoreOutput { get; init; } = -1;
 
     /// <summary>A label at or above this value is a true outcome.</summary>

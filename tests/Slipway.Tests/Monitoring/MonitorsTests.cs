@@ -54,8 +54,8 @@ public sealed class MonitorsTests
         Traffic.Day(world, 0, 400);
         Assert.Equal(0, await monitors.EvaluateAsync(monitor.Id, Ct));
         Traffic.Day(world, 1, 10);
-        // rows, psi and missing rate of three features, the score, and four performance metrics.
-        Assert.Equal(21, await monitors.EvaluateAsync(monitor.Id, Ct));
+        // rows, five of how requests were served, psi and missing rate of three features, the score, and performance.
+        Assert.Equal(26, await monitors.EvaluateAsync(monitor.Id, Ct));
         Assert.Equal(0, await monitors.EvaluateAsync(monitor.Id, Ct));
         IReadOnlyList<MonitorPoint> points = await monitors.PointsAsync(monitor.Id, Ct);
         Assert.All(points, p => Assert.Equal((Traffic.Monday, Traffic.Monday.AddDays(1)), (p.WindowStart, p.WindowEnd)));
@@ -236,7 +236,7 @@ public sealed class MonitorsTests
         Assert.NotNull(point.Why);
         Assert.Equal(point.Why, (await monitors.GetAsync(monitor.Id, Ct)).LastError);
         File.Move(path + ".away", path);
-        Assert.Equal(21, await monitors.EvaluateAsync(monitor.Id, Ct));
+        Assert.Equal(26, await monitors.EvaluateAsync(monitor.Id, Ct));
         Assert.DoesNotContain(await monitors.PointsAsync(monitor.Id, Ct), p => p.State == PointState.Error);
         Assert.Null((await monitors.GetAsync(monitor.Id, Ct)).LastError);
     }

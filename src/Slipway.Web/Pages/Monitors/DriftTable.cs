@@ -11,9 +11,9 @@ internal sealed class DriftTable
     /// <summary>The row of the model's own output.</summary>
     public const string Score = "model score";
 
-    private DriftTable(IReadOnlyList<string> rows, IReadOnlyList<DateTimeOffset> windows, IReadOnlyList<string> columns, IReadOnlyList<HeatMap.Cell> cells, IReadOnlyList<double?>? auc, IReadOnlyDictionary<(int Row, int Column), MonitorPoint> points)
+    private DriftTable(IReadOnlyList<string> rows, IReadOnlyList<DateTimeOffset> windows, IReadOnlyList<string> columns, IReadOnlyList<HeatMap.Cell> cells, IReadOnlyList<double?>? primary, IReadOnlyDictionary<(int Row, int Column), MonitorPoint> points)
     {
-        (Rows, Windows, Columns, Cells, Auc, Points) = (rows, windows, columns, cells, auc, points);
+        (Rows, Windows, Columns, Cells, Primary, Points) = (rows, windows, columns, cells, primary, points);
     }
 
     public IReadOnlyList<string> Rows { get; }
@@ -24,8 +24,8 @@ internal sealed class DriftTable
 
     public IReadOnlyList<HeatMap.Cell> Cells { get; }
 
-    /// <summary>Realized AUC of each window; null where it cannot be judged. Null without any window of labels.</summary>
-    public IReadOnlyList<double?>? Auc { get; }
+    /// <summary>The realized primary metric of each window; null where it cannot be judged. Null without any window of labels.</summary>
+    public IReadOnlyList<double?>? Primary { get; }
 
     public IReadOnlyDictionary<(int Row, int Column), MonitorPoint> Points { get; }
 
@@ -33,29 +33,35 @@ internal sealed class DriftTable
     public static IReadOnlyList<MonitorPoint> Latest(IReadOnlyList<MonitorPoint> points) =>
         [.. points.GroupBy(p => (p.WindowStart, p.Metric, p.Column)).Select(g => g.MaxBy(p => p.Revision)!)];
 
+    /// <summary>The row of a drift point.</summary>
+    public static string RowOf(MonitorPoint point) => point.Metric != "score_psi" ? point.Column ?? Score : point.Column is null ? Score : $"probability of {point.Column}";
+
     /// <summary>Arranges the points; at most <paramref name="most"/> windows, the newest.</summary>
-    public static DriftTable Of(IReadOnlyList<MonitorPoint> points, int most = 90)
+    /// <param name="points">Points of one monitor.</param>
+    /// <param name="metric">The monitor's primary metric.</param>
+    /// <param name="most">The most windows.</param>
+    public static DriftTable Of(IReadOnlyList<MonitorPoint> points, string metric = "auc", int most = 90)
     {
         var latest = Latest(points);
         var windows = latest.Select(p => p.WindowStart).Distinct().Order().TakeLast(most).ToList();
         var columnOf = windows.Select((w, i) => (w, i)).ToDictionary(x => x.w, x => x.i);
         var drift = latest.Where(p => p.Metric is "psi" or "score_psi" && columnOf.ContainsKey(p.WindowStart)).ToList();
-        var rows = drift.GroupBy(p => p.Column ?? Score)
+        var rows = drift.GroupBy(RowOf)
             .OrderBy(g => g.Key == Score ? 0 : 1)
             .ThenByDescending(g => g.Max(p => DriftLevel.Rank(p.Level)))
             .ThenByDescending(g => g.Max(p => p.Value ?? -1))
             .ThenBy(g => g.Key, StringComparer.Ordinal)
             .Select(g => g.Key).ToList();
         var rowOf = rows.Select((r, i) => (r, i)).ToDictionary(x => x.r, x => x.i, StringComparer.Ordinal);
-        var placed = drift.ToDictionary(p => (rowOf[p.Column ?? Score], columnOf[p.WindowStart]));
+        var placed = drift.ToDictionary(p => (rowOf[RowOf(p)], columnOf[p.WindowStart]));
         var cells = placed.Select(x => new HeatMap.Cell(x.Key.Item1, x.Key.Item2, x.Value.Value, Math.Max(0, DriftLevel.Rank(x.Value.Level)), x.Value.Why ?? Words(x.Value.State))).ToList();
-        var auc = latest.Where(p => p.Metric == "auc").ToDictionary(p => p.WindowStart, p => p.Value);
+        var primary = latest.Where(p => p.Metric == metric).ToDictionary(p => p.WindowStart, p => p.Value);
         var sameYear = windows.Count == 0 || windows[0].Year == windows[^1].Year;
         return new DriftTable(
             rows, windows,
             [.. windows.Select(w => w.UtcDateTime.ToString(sameYear ? "MM-dd" : "yy-MM-dd", CultureInfo.InvariantCulture))],
             cells,
-            auc.Values.Any(v => v is not null) ? [.. windows.Select(w => auc.GetValueOrDefault(w))] : null,
+            primary.Values.Any(v => v is not null) ? [.. windows.Select(w => primary.GetValueOrDefault(w))] : null,
             placed);
     }
 

@@ -1,0 +1,33 @@
+namespace Slipway.Monitoring;
+
+/// <summary>What a model predicts, which decides how its performance is measured and estimated.</summary>
+public enum ModelType
+{
+    /// <summary>A score of a yes-or-no question. A label is 1 or 0.</summary>
+    Binary,
+
+    /// <summary>One of several classes: a probability of each, or the index of the class. A label is the index of the true class.</summary>
+    Multiclass,
+
+    /// <summary>A number. A label is the number that came true.</summary>
+    Regression,
+}
+
+/// <summary>The one metric of a type by which windows are told apart: revisions, limits and alerts follow it.</summary>
+internal static class PrimaryMetric
+{
+    public static string Of(ModelType type) => type switch { ModelType.Multiclass => "accuracy", ModelType.Regression => "mae", _ => "auc" };
+
+    /// <summary>How people write a metric.</summary>
+    public static string Name(string metric) => metric switch
+    {
+        "auc" => "AUC",
+        "mae" => "MAE",
+        "rmse" => "RMSE",
+        "r2" => "R2",
+        "mape" => "MAPE",
+        "f1" => "F1",
+        "macro_f1" => "macro F1",
+        _ => metric.Replace('_', ' '),
+    };
+}
