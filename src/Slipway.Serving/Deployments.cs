@@ -124,7 +124,16 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
 
     /// <summary>The revision that each endpoint has now.</summary>
     public Task<IReadOnlyList<CurrentRow>> CurrentAsync(CancellationToken ct) =>
-        database.ReadAsync(session => session.QueryAsync<CurrentRow>("SELECT name AS Name, revision AS Revision, unloaded AS Unloaded FROM serving_endpoints"), ct);
+        database.ReadAsync(session => session.QueryAsync<CurrentRow>("SELECT name AS Name, revision AS Revision, unloaded AS Unloaded, lease_until AS LeaseUntil FROM serving_endpoints"), ct);
+
+    /// <summary>
+    /// Renews the lease of the route that <paramref name="rollout"/> steers: nodes that see the value grow give the route its duration again. No revision
+    /// and no journal entry; true if the rollout still steers the endpoint.
+    /// </summary>
+    public Task<bool> RenewLeaseAsync(string endpoint, string rollout, long untilMicros, CancellationToken ct) => database.WriteAsync(
+        async tx => await FindAsync(tx, endpoint) is { } spec && spec.Rollout == rollout
+            && await tx.ExecuteAsync("UPDATE serving_endpoints SET lease_until = @untilMicros WHERE name = @endpoint AND lease_until < @untilMicros", new { endpoint, untilMicros }) >= 0,
+        ct);
 
     /// <summary>Stored revisions, newest first.</summary>
     public async Task<IReadOnlyList<RouteRevision>> HistoryAsync(string endpoint, int limit, CancellationToken ct)
@@ -163,7 +172,7 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
         var links = spec.Variants.Select(variant => new Subject("model-version", variant.ModelVersion));
         await journal.AppendAsync(
             tx, actor, Events.EndpointChanged, new Subject("endpoint", spec.Endpoint),
-            new EndpointChanged(spec.Endpoint, spec.Revision, spec.Stable.ModelVersion, spec.Candidate?.ModelVersion, spec.Candidate?.Percent ?? 0, spec.Rollout, cause),
+            new EndpointChanged(spec.Endpoint, spec.Revision, spec.Stable.ModelVersion, spec.Candidate?.ModelVersion, spec.Candidate?.Percent ?? 0, spec.Rollout, cause) { Variants = spec.Variants },
             spec.Rollout is { } rollout ? links.Append(new Subject("rollout", rollout)) : links);
     }
 
@@ -177,6 +186,8 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
         public long Revision { get; set; }
 
         public long Unloaded { get; set; }
+
+        public long LeaseUntil { get; set; }
     }
 
     internal sealed class EndpointRow

@@ -44,7 +44,11 @@ public static class Events
 public sealed record EndpointCreated(string ModelVersion, string? Policy, bool LogPredictions);
 
 /// <summary>Body of <see cref="Events.EndpointChanged"/>: the route's revision, its share per model version, and why it changed.</summary>
-public sealed record EndpointChanged(string Endpoint, long Revision, string Stable, string? Candidate, double CandidatePercent, string? Rollout, string Cause);
+public sealed record EndpointChanged(string Endpoint, long Revision, string Stable, string? Candidate, double CandidatePercent, string? Rollout, string Cause)
+{
+    /// <summary>Every variant with its share, stable first; null in entries of earlier releases.</summary>
+    public IReadOnlyList<Routing.RouteVariant>? Variants { get; init; }
+}
 
 /// <summary>Body of the rollout kinds.</summary>
 public sealed record RolloutChanged(

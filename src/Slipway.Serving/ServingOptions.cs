@@ -31,7 +31,7 @@ public sealed record ServingOptions
     public int MaxLoggedFeatures { get; init; } = 4096;
 
     /// <summary>How often a node compares its routes with the stored ones, beside being told of changes.</summary>
-    public TimeSpan RoutePoll { get; init; } = TimeSpan.FromSeconds(1);
+    public TimeSpan RoutePoll { get; init; } = TimeSpan.FromMilliseconds(250);
 
     /// <summary>Everything that is wrong, not only the first thing.</summary>
     public IEnumerable<string> Problems()

@@ -12,7 +12,11 @@ namespace Slipway.Monitoring;
 /// </summary>
 internal sealed partial class PredictionArchive(PredictionLog log, Database database, IBlobStore blobs, Journal journal, DataLayout layout, TimeProvider clock, ILogger<PredictionArchive> logger) : IDisposable
 {
-    private const string Columns = "id, endpoint, variant, model_version, entity_key, event_us, latency_us, status, features, outputs, segment";
+    private const string Columns = "id, endpoint, variant, model_version, entity_key, event_us, latency_us, status, features, outputs, segment, kind, reason, revision, primary_variant, primary_status, primary_latency_us";
+
+    // Segments of earlier releases have none of these columns; a table without rows gives them their types.
+    private const string NoDecisions = "SELECT NULL::UTINYINT AS kind, NULL::UTINYINT AS reason, NULL::BIGINT AS revision, NULL::VARCHAR AS primary_variant, NULL::INTEGER AS primary_status, NULL::BIGINT AS primary_latency_us WHERE false";
+    private const string IsLive = "COALESCE(kind, 0) = 0";
     private static readonly Actor Self = Actor.System("predictions");
     private readonly SemaphoreSlim compacting = new(1, 1);
 
@@ -71,7 +75,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
         IReadOnlyList<string> files = await FilesAsync(endpoint, from, to, live, ct);
         if (files.Count > 0)
         {
-            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE endpoint = $endpoint AND event_us >= $from AND event_us < $to ORDER BY event_us DESC LIMIT {limit.ToString(CultureInfo.InvariantCulture)}";
+            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE endpoint = $endpoint AND event_us >= $from AND event_us < $to AND {IsLive} ORDER BY event_us DESC LIMIT {limit.ToString(CultureInfo.InvariantCulture)}";
             found.AddRange(Read(sql, [("endpoint", endpoint), ("from", from), ("to", to)]));
         }
 
@@ -82,7 +86,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
     public async IAsyncEnumerable<Prediction> ScanAsync(string endpoint, string model, long from, long to, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
     {
         IReadOnlyList<PredictionSegment> live = Log.Live;
-        foreach (Prediction p in live.SelectMany(s => s.Scan(endpoint, from, to)).Where(p => p.ModelVersion == model))
+        foreach (Prediction p in live.SelectMany(s => s.Scan(endpoint, PredictionKind.Live, from, to)).Where(p => p.ModelVersion == model))
         {
             yield return p;
         }
@@ -90,8 +94,31 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
         IReadOnlyList<string> files = await FilesAsync(endpoint, from, to, live, ct);
         if (files.Count > 0)
         {
-            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE endpoint = $endpoint AND model_version = $model AND event_us >= $from AND event_us < $to";
+            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE endpoint = $endpoint AND model_version = $model AND event_us >= $from AND event_us < $to AND {IsLive}";
             foreach (Prediction p in Read(sql, [("endpoint", endpoint), ("model", model), ("from", from), ("to", to)]))
+            {
+                ct.ThrowIfCancellationRequested();
+                yield return p;
+            }
+        }
+    }
+
+    /// <summary>Every row of one kind of an endpoint with event time in [from, to), one by one, in no promised order.</summary>
+    public async IAsyncEnumerable<Prediction> ScanAsync(string endpoint, PredictionKind kind, long from, long to, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
+    {
+        IReadOnlyList<PredictionSegment> live = Log.Live;
+        foreach (Prediction p in live.SelectMany(s => s.Scan(endpoint, kind, from, to)))
+        {
+            yield return p;
+        }
+
+        IReadOnlyList<string> files = await FilesAsync(endpoint, from, to, live, ct, kind);
+        if (files.Count > 0)
+        {
+            // Inputs are not asked for where nobody looks at them: they are most of a row.
+            string columns = kind == PredictionKind.Shadow ? Columns : Columns.Replace("features", "[]::FLOAT[] AS features", StringComparison.Ordinal);
+            string sql = $"SELECT {columns} FROM {Source(files)} WHERE endpoint = $endpoint AND event_us >= $from AND event_us < $to AND COALESCE(kind, 0) = {(int)kind}";
+            foreach (Prediction p in Read(sql, [("endpoint", endpoint), ("from", from), ("to", to)]))
             {
                 ct.ThrowIfCancellationRequested();
                 yield return p;
@@ -103,7 +130,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
     public async Task<(long Rows, long First, long Last)> ExtentAsync(string endpoint, string? model, CancellationToken ct)
     {
         IReadOnlyList<PredictionSegment> live = Log.Live;
-        var parts = live.SelectMany(s => s.Parts()).Where(p => p.Endpoint == endpoint && (model is null || p.ModelVersion == model)).ToList();
+        var parts = live.SelectMany(s => s.Parts()).Where(p => p.Kind == PredictionKind.Live && p.Endpoint == endpoint && (model is null || p.ModelVersion == model)).ToList();
         string[] ids = live.Select(s => s.Id).ToArray();
         IReadOnlyList<PartRow> rows = await database.ReadAsync(
             s => s.QueryAsync<PartRow>(
@@ -152,7 +179,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
 
         if (files.Count > 0)
         {
-            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE id IN (SELECT unnest($ids)) ORDER BY event_us";
+            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE id IN (SELECT unnest($ids)) AND {IsLive} ORDER BY event_us";
             foreach (Prediction p in Read(sql, [("ids", missing.ToList())]))
             {
                 found[p.Id] = p;
@@ -183,7 +210,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
             string digest = segment.Digest();
             IReadOnlyList<SegmentPart> parts = segment.Parts();
             long now = clock.NowMicros(), first = parts.Min(p => p.First), last = parts.Max(p => p.Last);
-            var batch = new PredictionBatch(segment.Id, segment.Rows, blob.Hash, digest, Time.FromMicros(first), Time.FromMicros(last), parts.Select(p => new PredictionBatchPart(p.Endpoint, p.ModelVersion, p.Rows)).ToArray());
+            var batch = new PredictionBatch(segment.Id, segment.Rows, blob.Hash, digest, Time.FromMicros(first), Time.FromMicros(last), parts.GroupBy(p => (p.Endpoint, p.ModelVersion)).Select(p => new PredictionBatchPart(p.Key.Endpoint, p.Key.ModelVersion, p.Sum(part => part.Rows))).ToArray());
             Subject[] links = parts.SelectMany(p => new[] { new Subject("endpoint", p.Endpoint), new Subject("model-version", p.ModelVersion) }).Distinct().ToArray();
             await database.WriteAsync(
                 async tx =>
@@ -191,7 +218,14 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
                     await tx.ExecuteAsync(
                         "INSERT INTO monitoring_segments (id, blob, digest, row_count, byte_count, min_id, max_id, first_us, last_us, created_us) VALUES (@Id, @Hash, @digest, @Rows, @Size, @min, @max, @first, @last, @now)",
                         new { segment.Id, blob.Hash, digest, segment.Rows, blob.Size, min, max, first, last, now });
-                    foreach (SegmentPart part in parts)
+                    foreach (var side in parts.Where(p => p.Kind != PredictionKind.Live).GroupBy(p => (p.Endpoint, p.Kind)))
+                    {
+                        await tx.ExecuteAsync(
+                            "INSERT INTO monitoring_segment_side_parts (segment, endpoint, kind, row_count, first_us, last_us) VALUES (@Id, @Endpoint, @kind, @rows, @from, @to)",
+                            new { segment.Id, side.Key.Endpoint, kind = (int)side.Key.Kind, rows = side.Sum(p => p.Rows), from = side.Min(p => p.First), to = side.Max(p => p.Last) });
+                    }
+
+                    foreach (SegmentPart part in parts.Where(p => p.Kind == PredictionKind.Live))
                     {
                         await tx.ExecuteAsync(
                             "INSERT INTO monitoring_segment_parts (segment, endpoint, model_version, row_count, first_us, last_us) VALUES (@Id, @Endpoint, @ModelVersion, @Rows, @First, @Last)",
@@ -213,7 +247,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
     {
         string? min = null, max = null;
         using var duck = Open();
-        Run(duck, "CREATE TABLE p (id VARCHAR, endpoint VARCHAR, variant VARCHAR, model_version VARCHAR, entity_key VARCHAR, event_us BIGINT, latency_us BIGINT, status INTEGER, features FLOAT[], outputs FLOAT[], segment VARCHAR)");
+        Run(duck, "CREATE TABLE p (id VARCHAR, endpoint VARCHAR, variant VARCHAR, model_version VARCHAR, entity_key VARCHAR, event_us BIGINT, latency_us BIGINT, status INTEGER, features FLOAT[], outputs FLOAT[], segment VARCHAR, kind UTINYINT, reason UTINYINT, revision BIGINT, primary_variant VARCHAR, primary_status INTEGER, primary_latency_us BIGINT)");
         using (var appender = duck.CreateAppender("p"))
         {
             foreach (Prediction p in segment.All())
@@ -223,7 +257,8 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
                 var row = appender.CreateRow();
                 row.AppendValue(p.Id).AppendValue(p.Endpoint).AppendValue(p.Variant).AppendValue(p.ModelVersion);
                 row.AppendValue(p.EntityKey).AppendValue(Time.ToMicros(p.At)).AppendValue(p.LatencyMicros).AppendValue(p.Status);
-                row.AppendValue(p.Features).AppendValue(p.Outputs).AppendValue(segment.Id).EndRow();
+                row.AppendValue(p.Features).AppendValue(p.Outputs).AppendValue(segment.Id).AppendValue((byte)p.Kind).AppendValue((byte)p.Reason).AppendValue(p.Revision);
+                row.AppendValue(p.PrimaryVariant).AppendValue(p.PrimaryStatus).AppendValue(p.PrimaryLatencyMicros).EndRow();
             }
         }
 
@@ -232,12 +267,13 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
         return (min!, max!);
     }
 
-    private async Task<IReadOnlyList<string>> FilesAsync(string endpoint, long from, long to, IReadOnlyList<PredictionSegment> live, CancellationToken ct)
+    private async Task<IReadOnlyList<string>> FilesAsync(string endpoint, long from, long to, IReadOnlyList<PredictionSegment> live, CancellationToken ct, PredictionKind kind = PredictionKind.Live)
     {
+        string parts = kind == PredictionKind.Live ? "monitoring_segment_parts p ON p.segment = s.id WHERE" : "monitoring_segment_side_parts p ON p.segment = s.id WHERE p.kind = @kind AND";
         IReadOnlyList<SegmentRow> rows = await database.ReadAsync(
             s => s.QueryAsync<SegmentRow>(
-                "SELECT DISTINCT s.id AS Id, s.blob AS Blob FROM monitoring_segments s JOIN monitoring_segment_parts p ON p.segment = s.id WHERE p.endpoint = @endpoint AND p.first_us < @to AND p.last_us >= @from ORDER BY s.id",
-                new { endpoint, from, to }),
+                $"SELECT DISTINCT s.id AS Id, s.blob AS Blob FROM monitoring_segments s JOIN {parts} p.endpoint = @endpoint AND p.first_us < @to AND p.last_us >= @from ORDER BY s.id",
+                new { endpoint, from, to, kind = (int)kind }),
             ct);
         var files = new List<string>();
         foreach (SegmentRow row in rows.Where(r => live.All(s => s.Id != r.Id)))
@@ -288,7 +324,15 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
         {
             yield return new Prediction(
                 r.GetString(0), r.GetString(1), r.GetString(2), r.GetString(3), r.IsDBNull(4) ? null : r.GetString(4), Time.FromMicros(r.GetInt64(5)), r.GetInt64(6),
-                r.GetFieldValue<List<float>>(8), r.GetFieldValue<List<float>>(9), r.GetInt32(7), r.GetString(10));
+                r.GetFieldValue<List<float>>(8), r.GetFieldValue<List<float>>(9), r.GetInt32(7), r.GetString(10))
+            {
+                Kind = r.IsDBNull(11) ? PredictionKind.Live : (PredictionKind)r.GetByte(11),
+                Reason = r.IsDBNull(12) ? DecisionReason.None : (DecisionReason)r.GetByte(12),
+                Revision = r.IsDBNull(13) ? 0 : r.GetInt64(13),
+                PrimaryVariant = r.IsDBNull(14) ? null : r.GetString(14),
+                PrimaryStatus = r.IsDBNull(15) ? 0 : r.GetInt32(15),
+                PrimaryLatencyMicros = r.IsDBNull(16) ? 0 : r.GetInt64(16),
+            };
         }
     }
 
@@ -307,7 +351,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
         command.ExecuteNonQuery();
     }
 
-    private static string Source(IReadOnlyList<string> files) => $"read_parquet([{string.Join(", ", files.Select(Quote))}])";
+    private static string Source(IReadOnlyList<string> files) => $"(FROM read_parquet([{string.Join(", ", files.Select(Quote))}], union_by_name = true) UNION ALL BY NAME {NoDecisions})";
 
     private static string Quote(string text) => $"'{text.Replace("'", "''", StringComparison.Ordinal)}'";
 

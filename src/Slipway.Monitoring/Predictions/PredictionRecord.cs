@@ -6,6 +6,47 @@ using Slipway.Foundation;
 
 namespace Slipway.Monitoring;
 
+/// <summary>Why a variant answered a request. The numbers are stored and never change.</summary>
+public enum DecisionReason
+{
+    /// <summary>Not recorded.</summary>
+    None = 0,
+
+    /// <summary>The entity's slot belongs to it.</summary>
+    Slot = 1,
+
+    /// <summary>A match rule.</summary>
+    Match = 2,
+
+    /// <summary>An override for testers.</summary>
+    Override = 3,
+
+    /// <summary>The request asked for the version.</summary>
+    Version = 4,
+
+    /// <summary>Stable answered in place of another variant, which failed or was taken out of the node's traffic.</summary>
+    Reverted = 5,
+
+    /// <summary>The request came to the preview address.</summary>
+    Preview = 6,
+
+    /// <summary>A copy of a request that another variant answered.</summary>
+    Mirror = 7,
+}
+
+/// <summary>What a row of the prediction log is. The numbers are stored and never change.</summary>
+public enum PredictionKind
+{
+    /// <summary>An answer that a caller got.</summary>
+    Live = 0,
+
+    /// <summary>A mirror's answer to a copy, with the answer that the caller got; no monitor, label or extent sees it.</summary>
+    Shadow = 1,
+
+    /// <summary>Only that an entity met a variant: the prediction was not sampled, or the variant failed and stable answered. No monitor sees it.</summary>
+    Exposure = 2,
+}
+
 /// <summary>One answered (or refused) inference as the serving path hands it over; nothing is kept of the memory it points at.</summary>
 /// <param name="Id">Names the prediction; labels refer to it. At most 512 bytes of UTF-8.</param>
 /// <param name="Endpoint">The endpoint that was asked.</param>
@@ -27,7 +68,26 @@ public readonly record struct PredictionRecord(
     long LatencyMicros,
     ReadOnlyMemory<float> Features,
     ReadOnlyMemory<float> Outputs,
-    int Status);
+    int Status)
+{
+    /// <summary>What the row is.</summary>
+    public PredictionKind Kind { get; init; }
+
+    /// <summary>The route revision that decided; 0: not known.</summary>
+    public long Revision { get; init; }
+
+    /// <summary>Why this variant answered.</summary>
+    public DecisionReason Reason { get; init; }
+
+    /// <summary>Of a shadow: the variant that answered the caller. Its outputs are in <see cref="Features"/>.</summary>
+    public string? PrimaryVariant { get; init; }
+
+    /// <summary>Of a shadow: the primary's latency in microseconds.</summary>
+    public long PrimaryLatencyMicros { get; init; }
+
+    /// <summary>Of a shadow: the primary's status.</summary>
+    public int PrimaryStatus { get; init; }
+}
 
 /// <summary>A logged prediction as it is read back.</summary>
 /// <param name="Id">Names the prediction.</param>
@@ -54,9 +114,61 @@ public sealed record Prediction(
     int Status,
     string Segment)
 {
+    /// <summary>What the row is.</summary>
+    public PredictionKind Kind { get; init; }
+
+    /// <summary>The route revision that decided; 0: not known.</summary>
+    public long Revision { get; init; }
+
+    /// <summary>Why this variant answered.</summary>
+    public DecisionReason Reason { get; init; }
+
+    /// <summary>Of a shadow: the variant that answered the caller. Its outputs are in <see cref="Features"/>.</summary>
+    public string? PrimaryVariant { get; init; }
+
+    /// <summary>Of a shadow: the primary's latency in microseconds.</summary>
+    public long PrimaryLatencyMicros { get; init; }
+
+    /// <summary>Of a shadow: the primary's status.</summary>
+    public int PrimaryStatus { get; init; }
+
     /// <summary>`prediction:{id}`.</summary>
     public Subject Subject => new("prediction", Id);
 }
+
+/// <summary>That an entity met a variant: what an experiment counts.</summary>
+/// <param name="PredictionId">The prediction, which labels refer to.</param>
+/// <param name="Entity">XXH3 of the entity key's UTF-8, or of the prediction id where no key came.</param>
+/// <param name="Anonymous">Whether no key came, so that the unit is a single request.</param>
+/// <param name="Variant">The variant.</param>
+/// <param name="ModelVersion">What it served.</param>
+/// <param name="Revision">The route revision that decided, which tells the rollout and the probability of the decision.</param>
+/// <param name="Reason">Why; only <see cref="DecisionReason.Slot"/> is an experiment's own assignment.</param>
+/// <param name="At">Event time.</param>
+/// <param name="LatencyMicros">The variant's latency.</param>
+/// <param name="Status">200 for an answer of the variant.</param>
+/// <param name="Outputs">Its outputs; empty where the prediction was not sampled.</param>
+/// <param name="Kind"><see cref="PredictionKind.Live"/>, or <see cref="PredictionKind.Exposure"/> where the prediction itself is not in the log.</param>
+public sealed record Exposure(
+    string PredictionId, ulong Entity, bool Anonymous, string Variant, string ModelVersion, long Revision, DecisionReason Reason, DateTimeOffset At,
+    long LatencyMicros, int Status, IReadOnlyList<float> Outputs, PredictionKind Kind);
+
+/// <summary>Two answers to one request: the one that the caller got, and a mirror's.</summary>
+/// <param name="PredictionId">The prediction; rows of a batch add <c>:row</c>.</param>
+/// <param name="At">Event time.</param>
+/// <param name="Revision">The route revision that mirrored it.</param>
+/// <param name="PrimaryVariant">The variant that answered the caller.</param>
+/// <param name="PrimaryStatus">Its status.</param>
+/// <param name="PrimaryLatencyMicros">Its latency.</param>
+/// <param name="PrimaryOutputs">Its outputs; empty if it failed or they are too many to be logged.</param>
+/// <param name="Variant">The mirror.</param>
+/// <param name="ModelVersion">What it served.</param>
+/// <param name="Status">Its status.</param>
+/// <param name="LatencyMicros">Its latency, without the time in the mirror's queue.</param>
+/// <param name="Outputs">Its outputs.</param>
+public sealed record ShadowPair(
+    string PredictionId, DateTimeOffset At, long Revision, string PrimaryVariant, int PrimaryStatus, long PrimaryLatencyMicros, IReadOnlyList<float> PrimaryOutputs,
+    string Variant, string ModelVersion, int Status, long LatencyMicros, IReadOnlyList<float> Outputs);
 
 /// <summary>
 /// The bytes of the log. A frame is [u32 payload length][u32 CRC-32 of the payload][payload], little-endian. The first payload byte
@@ -65,7 +177,7 @@ public sealed record Prediction(
 internal static class PredictionFrame
 {
     public const int Header = 8;
-    public const byte PredictionKind = 1;
+    public const byte RowKind = 1;
     public const byte BatchKind = 2;
     public const int BatchSize = Header + 1 + 8;
 
@@ -73,24 +185,32 @@ internal static class PredictionFrame
     private const int Fixed = 1 + 8 + 8 + 4 + 2 * 5 + 4 + 4;
     private const ushort NoText = ushort.MaxValue;
 
+    /// <summary>Bytes behind the numbers: kind, reason, revision. Records of earlier releases end before them.</summary>
+    private const int Decision = 1 + 1 + 8;
+
+    /// <summary>Bytes behind those of a shadow: the primary's status and latency, and the length of its variant's name, which follows.</summary>
+    private const int Primary = 4 + 8 + 2;
+
     /// <summary>Bytes of the record's frame, or -1 when one of its texts is longer than 32,767 bytes.</summary>
     public static int SizeOf(in PredictionRecord r)
     {
         int id = Encoding.UTF8.GetByteCount(r.Id), endpoint = Encoding.UTF8.GetByteCount(r.Endpoint), variant = Encoding.UTF8.GetByteCount(r.Variant);
         int model = Encoding.UTF8.GetByteCount(r.ModelVersion), entity = r.EntityKey is null ? 0 : Encoding.UTF8.GetByteCount(r.EntityKey);
-        if ((id | endpoint | variant | model | entity) > short.MaxValue)
+        int primary = r.PrimaryVariant is null ? 0 : Encoding.UTF8.GetByteCount(r.PrimaryVariant);
+        if ((id | endpoint | variant | model | entity | primary) > short.MaxValue)
         {
             return -1;
         }
 
-        long size = Header + Fixed + id + endpoint + variant + model + entity + 4L * (r.Features.Length + (long)r.Outputs.Length);
+        long size = Header + Fixed + id + endpoint + variant + model + entity + 4L * (r.Features.Length + (long)r.Outputs.Length) + Decision;
+        size += r.Kind == PredictionKind.Shadow ? Primary + primary : 0;
         return size > int.MaxValue ? -1 : (int)size;
     }
 
     public static void Write(Span<byte> frame, in PredictionRecord r)
     {
         Span<byte> p = frame[Header..];
-        p[0] = PredictionKind;
+        p[0] = RowKind;
         BinaryPrimitives.WriteInt64LittleEndian(p[1..], r.EventMicros);
         BinaryPrimitives.WriteInt64LittleEndian(p[9..], r.LatencyMicros);
         BinaryPrimitives.WriteInt32LittleEndian(p[17..], r.Status);
@@ -105,6 +225,18 @@ internal static class PredictionFrame
         MemoryMarshal.AsBytes(r.Features.Span).CopyTo(p[at..]);
         at += 4 * r.Features.Length;
         MemoryMarshal.AsBytes(r.Outputs.Span).CopyTo(p[at..]);
+        at += 4 * r.Outputs.Length;
+        p[at] = (byte)r.Kind;
+        p[at + 1] = (byte)r.Reason;
+        BinaryPrimitives.WriteInt64LittleEndian(p[(at + 2)..], r.Revision);
+        if (r.Kind == PredictionKind.Shadow)
+        {
+            at += Decision;
+            BinaryPrimitives.WriteInt32LittleEndian(p[at..], r.PrimaryStatus);
+            BinaryPrimitives.WriteInt64LittleEndian(p[(at + 4)..], r.PrimaryLatencyMicros);
+            Text(p, at + Primary, at + 12, r.PrimaryVariant);
+        }
+
         Seal(frame);
     }
 
@@ -130,7 +262,7 @@ internal static class PredictionFrame
         }
 
         ReadOnlySpan<byte> payload = bytes.Slice(Header, (int)length);
-        bool known = payload[0] switch { PredictionKind => length >= Fixed, BatchKind => length == BatchSize - Header, _ => false };
+        bool known = payload[0] switch { RowKind => length >= Fixed, BatchKind => length == BatchSize - Header, _ => false };
         return known && Crc32.HashToUInt32(payload) == BinaryPrimitives.ReadUInt32LittleEndian(bytes[4..]) ? payload : default;
     }
 
@@ -138,6 +270,13 @@ internal static class PredictionFrame
 
     /// <summary>Event time of a prediction's payload, Unix microseconds.</summary>
     public static long At(ReadOnlySpan<byte> p) => BinaryPrimitives.ReadInt64LittleEndian(p[1..]);
+
+    /// <summary>What a prediction's payload is.</summary>
+    public static PredictionKind KindOf(ReadOnlySpan<byte> p)
+    {
+        int at = Numbers(p) + 4 * (BinaryPrimitives.ReadInt32LittleEndian(p[31..]) + BinaryPrimitives.ReadInt32LittleEndian(p[35..]));
+        return at < p.Length ? (PredictionKind)p[at] : PredictionKind.Live;
+    }
 
     /// <summary>The prediction's id in UTF-8.</summary>
     public static ReadOnlySpan<byte> Id(ReadOnlySpan<byte> p) => p.Slice(Fixed, BinaryPrimitives.ReadUInt16LittleEndian(p[21..]));
@@ -165,7 +304,34 @@ internal static class PredictionFrame
         string? entity = Text(p, ref at, 29);
         float[] features = Floats(p, ref at, 31), outputs = Floats(p, ref at, 35);
         DateTimeOffset time = Time.FromMicros(BinaryPrimitives.ReadInt64LittleEndian(p[1..]));
-        return new Prediction(id, endpoint, variant, model, entity, time, BinaryPrimitives.ReadInt64LittleEndian(p[9..]), features, outputs, BinaryPrimitives.ReadInt32LittleEndian(p[17..]), segment);
+        var read = new Prediction(id, endpoint, variant, model, entity, time, BinaryPrimitives.ReadInt64LittleEndian(p[9..]), features, outputs, BinaryPrimitives.ReadInt32LittleEndian(p[17..]), segment);
+        if (p.Length - at < Decision)
+        {
+            return read;
+        }
+
+        read = read with { Kind = (PredictionKind)p[at], Reason = (DecisionReason)p[at + 1], Revision = BinaryPrimitives.ReadInt64LittleEndian(p[(at + 2)..]) };
+        if (read.Kind != PredictionKind.Shadow)
+        {
+            return read;
+        }
+
+        at += Decision;
+        int name = at + Primary;
+        return read with
+        {
+            PrimaryStatus = BinaryPrimitives.ReadInt32LittleEndian(p[at..]),
+            PrimaryLatencyMicros = BinaryPrimitives.ReadInt64LittleEndian(p[(at + 4)..]),
+            PrimaryVariant = Text(p, ref name, at + 12),
+        };
+    }
+
+    // Where the numbers of a payload begin: behind its texts.
+    private static int Numbers(ReadOnlySpan<byte> p)
+    {
+        int entity = BinaryPrimitives.ReadUInt16LittleEndian(p[29..]);
+        return Fixed + BinaryPrimitives.ReadUInt16LittleEndian(p[21..]) + BinaryPrimitives.ReadUInt16LittleEndian(p[23..]) + BinaryPrimitives.ReadUInt16LittleEndian(p[25..])
+            + BinaryPrimitives.ReadUInt16LittleEndian(p[27..]) + (entity == NoText ? 0 : entity);
     }
 
     private static void Seal(Span<byte> frame)

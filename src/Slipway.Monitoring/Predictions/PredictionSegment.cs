@@ -5,7 +5,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Slipway.Monitoring;
 
 /// <summary>The extent of one model version's predictions on one endpoint inside a segment; times are Unix microseconds of event time.</summary>
-internal sealed record SegmentPart(string Endpoint, string ModelVersion, long Rows, long First, long Last);
+internal sealed record SegmentPart(string Endpoint, string ModelVersion, long Rows, long First, long Last, PredictionKind Kind = PredictionKind.Live);
 
 /// <summary>
 /// One append-only file of frames. The writer only counts rows by endpoint and model version; an index in memory (prediction id to offset, and per
@@ -19,10 +19,10 @@ internal sealed class PredictionSegment : IDisposable
 
     private readonly SafeFileHandle file;
     private readonly Lock gate = new();
-    private readonly Dictionary<(ulong Endpoint, ulong ModelVersion), Part> parts = [];
+    private readonly Dictionary<(ulong Endpoint, ulong ModelVersion, PredictionKind Kind), Part> parts = [];
     private readonly Lock indexing = new();
     private readonly Dictionary<UInt128, long> byId = [];
-    private readonly Dictionary<string, List<(long At, long Offset)>> byEndpoint = new(StringComparer.Ordinal);
+    private readonly Dictionary<(string Endpoint, PredictionKind Kind), List<(long At, long Offset)>> byEndpoint = [];
     private long indexed = Magic.Length;
     private long length;
 
@@ -109,14 +109,17 @@ internal sealed class PredictionSegment : IDisposable
     /// <summary>Forces the file to the disk.</summary>
     public void Sync() => RandomAccess.FlushToDisk(file);
 
+    /// <summary>What it holds, by endpoint, model version and kind of row.</summary>
     public IReadOnlyList<SegmentPart> Parts()
     {
         lock (gate)
         {
-            return parts.Values.Select(p => new SegmentPart(p.Endpoint, p.ModelVersion, p.Rows, p.First, p.Last)).OrderBy(p => p.Endpoint, StringComparer.Ordinal).ThenBy(p => p.ModelVersion, StringComparer.Ordinal).ToArray();
+            return parts.Values.Select(p => new SegmentPart(p.Endpoint, p.ModelVersion, p.Rows, p.First, p.Last, p.Kind))
+                .OrderBy(p => p.Endpoint, StringComparer.Ordinal).ThenBy(p => p.ModelVersion, StringComparer.Ordinal).ThenBy(p => p.Kind).ToArray();
         }
     }
 
+    /// <summary>The answer of that id that a caller got.</summary>
     public Prediction? Find(string id)
     {
         long offset;
@@ -133,14 +136,14 @@ internal sealed class PredictionSegment : IDisposable
         return found.Id == id ? found : null;
     }
 
-    /// <summary>Predictions of one endpoint with event time in [from, to), in the order they were logged.</summary>
-    public IEnumerable<Prediction> Scan(string endpoint, long from, long to)
+    /// <summary>Rows of one endpoint and kind with event time in [from, to), in the order they were logged.</summary>
+    public IEnumerable<Prediction> Scan(string endpoint, PredictionKind kind, long from, long to)
     {
         (long At, long Offset)[] hits;
         lock (indexing)
         {
             Index();
-            hits = byEndpoint.TryGetValue(endpoint, out List<(long At, long Offset)>? entries)
+            hits = byEndpoint.TryGetValue((endpoint, kind), out List<(long At, long Offset)>? entries)
                 ? entries.Where(e => e.At >= from && e.At < to).ToArray()
                 : [];
         }
@@ -155,7 +158,7 @@ internal sealed class PredictionSegment : IDisposable
         lock (indexing)
         {
             Index();
-            hits = byEndpoint.TryGetValue(endpoint, out List<(long At, long Offset)>? entries)
+            hits = byEndpoint.TryGetValue((endpoint, PredictionKind.Live), out List<(long At, long Offset)>? entries)
                 ? entries.Where(e => e.At >= from && e.At < to).OrderByDescending(e => e.At).ThenByDescending(e => e.Offset).Take(limit).ToArray()
                 : [];
         }
@@ -234,7 +237,7 @@ internal sealed class PredictionSegment : IDisposable
             int have = RandomAccess.Read(file, block.AsSpan(0, (int)Math.Min(block.Length, to - from)), from), at = 0;
             for (int size = SizeAt(block, at, have); size > 0; size = SizeAt(block, at, have))
             {
-                if (block[at + PredictionFrame.Header] == PredictionFrame.PredictionKind)
+                if (block[at + PredictionFrame.Header] == PredictionFrame.RowKind)
                 {
                     yield return make(PredictionFrame.Payload(block.AsSpan(at, size)) is { IsEmpty: false } payload ? payload : throw Damaged(from + at), from + at);
                 }
@@ -278,13 +281,17 @@ internal sealed class PredictionSegment : IDisposable
     private void Index()
     {
         long end = Length;
-        foreach ((UInt128 id, string endpoint, long time, long offset) in Frames(indexed, end, (p, at) => (XxHash128.HashToUInt128(PredictionFrame.Id(p)), PredictionFrame.EndpointOf(p), PredictionFrame.At(p), at)))
+        foreach ((UInt128 id, var key, long time, long offset) in Frames(indexed, end, (p, at) => (XxHash128.HashToUInt128(PredictionFrame.Id(p)), (PredictionFrame.EndpointOf(p), PredictionFrame.KindOf(p)), PredictionFrame.At(p), at)))
         {
-            byId[id] = offset;
-            if (!byEndpoint.TryGetValue(endpoint, out List<(long At, long Offset)>? entries))
+            if (key.Item2 == PredictionKind.Live)
+            {
+                byId[id] = offset;
+            }
+
+            if (!byEndpoint.TryGetValue(key, out List<(long At, long Offset)>? entries))
             {
                 entries = [];
-                byEndpoint.Add(endpoint, entries);
+                byEndpoint.Add(key, entries);
             }
 
             entries.Add((time, offset));
@@ -301,7 +308,7 @@ internal sealed class PredictionSegment : IDisposable
             {
                 int size = PredictionFrame.Header + BitConverter.ToInt32(frames[at..]);
                 ReadOnlySpan<byte> payload = frames.Slice(at + PredictionFrame.Header, size - PredictionFrame.Header);
-                if (payload[0] == PredictionFrame.PredictionKind)
+                if (payload[0] == PredictionFrame.RowKind)
                 {
                     Count(payload, PredictionFrame.At(payload));
                 }
@@ -314,10 +321,10 @@ internal sealed class PredictionSegment : IDisposable
     private void Count(ReadOnlySpan<byte> payload, long at)
     {
         PredictionFrame.Owner(payload, out ReadOnlySpan<byte> endpoint, out ReadOnlySpan<byte> model);
-        var key = (XxHash3.HashToUInt64(endpoint), XxHash3.HashToUInt64(model));
+        var key = (XxHash3.HashToUInt64(endpoint), XxHash3.HashToUInt64(model), PredictionFrame.KindOf(payload));
         if (!parts.TryGetValue(key, out Part? part))
         {
-            parts.Add(key, part = new Part(Encoding.UTF8.GetString(endpoint), Encoding.UTF8.GetString(model)) { First = at, Last = at });
+            parts.Add(key, part = new Part(Encoding.UTF8.GetString(endpoint), Encoding.UTF8.GetString(model), key.Item3) { First = at, Last = at });
         }
 
         part.Rows++;
@@ -326,8 +333,10 @@ internal sealed class PredictionSegment : IDisposable
         Rows++;
     }
 
-    private sealed class Part(string endpoint, string modelVersion)
+    private sealed class Part(string endpoint, string modelVersion, PredictionKind kind)
     {
+        public PredictionKind Kind { get; } = kind;
+
         public string Endpoint { get; } = endpoint;
 
         public string ModelVersion { get; } = modelVersion;

@@ -1,3 +1,5 @@
+using System.IO.Hashing;
+using System.Text;
 using Slipway.Foundation;
 
 namespace Slipway.Monitoring;
@@ -59,7 +61,39 @@ public sealed class Predictions
         }
 
         await log.CommitAsync(ct);
-        return await archive.ListAsync(endpoint, from is { } f ? Time.ToMicros(f) : long.MinValue, to is { } t ? Time.ToMicros(t) : long.MaxValue, limit, ct);
+        return await archive.ListAsync(endpoint, First(from), Last(to), limit, ct);
+    }
+
+    /// <summary>
+    /// Which entities met which variants of an endpoint, with event time in [from, to), one by one, in no promised order; predictions of before route
+    /// revisions were recorded are left out. A route revision belongs to at most one rollout, so the caller picks a rollout's by its revisions.
+    /// </summary>
+    public async IAsyncEnumerable<Exposure> ExposuresAsync(
+        string endpoint, DateTimeOffset? from, DateTimeOffset? to, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
+    {
+        await log.CommitAsync(ct);
+        foreach (PredictionKind kind in new[] { PredictionKind.Exposure, PredictionKind.Live })
+        {
+            await foreach (Prediction p in archive.ScanAsync(endpoint, kind, First(from), Last(to), ct))
+            {
+                if (p.Revision > 0)
+                {
+                    yield return new Exposure(
+                        p.Id, XxHash3.HashToUInt64(Encoding.UTF8.GetBytes(p.EntityKey ?? p.Id)), p.EntityKey is null, p.Variant, p.ModelVersion, p.Revision, p.Reason, p.At, p.LatencyMicros, p.Status, p.Outputs, kind);
+                }
+            }
+        }
+    }
+
+    /// <summary>What the callers of an endpoint and its mirrors were answered, request by request, with event time in [from, to), in no promised order.</summary>
+    public async IAsyncEnumerable<ShadowPair> ShadowPairsAsync(
+        string endpoint, DateTimeOffset? from, DateTimeOffset? to, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
+    {
+        await log.CommitAsync(ct);
+        await foreach (Prediction p in archive.ScanAsync(endpoint, PredictionKind.Shadow, First(from), Last(to), ct))
+        {
+            yield return new ShadowPair(p.Id, p.At, p.Revision, p.PrimaryVariant ?? "", p.PrimaryStatus, p.PrimaryLatencyMicros, p.Features, p.Variant, p.ModelVersion, p.Status, p.LatencyMicros, p.Outputs);
+        }
     }
 
     /// <summary>How many predictions an endpoint has and their first and last event time; null without any.</summary>
@@ -72,6 +106,10 @@ public sealed class Predictions
         (long rows, long first, long last) = await archive.ExtentAsync(endpoint, modelVersion, ct);
         return rows == 0 ? null : new PredictionExtent(rows, Time.FromMicros(first), Time.FromMicros(last));
     }
+
+    private static long First(DateTimeOffset? from) => from is { } f ? Time.ToMicros(f) : long.MinValue;
+
+    private static long Last(DateTimeOffset? to) => to is { } t ? Time.ToMicros(t) : long.MaxValue;
 }
 
 /// <summary>How many predictions there are, and their first and last event time.</summary>
