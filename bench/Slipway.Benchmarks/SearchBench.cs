@@ -82,11 +82,6 @@ internal static class SearchBench
                 },
                 CancellationToken.None);
         }
-
-        if (database.Dialect.IsPostgres)
-        {
-            await database.ReadAsync(s => s.QueryAsync<int>("ANALYZE"), CancellationToken.None);
-        }
     }
 
     private static async Task MeasureAsync(Runs runs, string what, string? filter, string order, int skip)

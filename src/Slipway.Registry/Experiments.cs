@@ -265,7 +265,7 @@ public sealed class Experiments(Database database, Journal journal, TimeProvider
                 }
 
                 // Runs that were deleted on their own before stay deleted after a restore.
-                await tx.ExecuteAsync("UPDATE registry_runs SET state = @to WHERE experiment_id = @number AND state = @from", new { number, from = deleted ? 0 : 2, to = deleted ? 2 : 0 });
+                await tx.ExecuteAsync("UPDATE registry_runs SET state = @to, rev = @rev WHERE experiment_id = @number AND state = @from", new { number, rev = RunLog.Revision(), from = deleted ? 0 : 2, to = deleted ? 2 : 0 });
                 if (deleted)
                 {
                     var name = await tx.ScalarAsync<string>("SELECT name FROM registry_experiments WHERE id = @number", new { number });

@@ -12,7 +12,15 @@ public sealed class PostgresDialect(string connectionString) : Dialect
     // The same number in each process, so that two that start together upgrade one after the other.
     private const long UpgradeLock = 0x51_1B_3A_90;
     private static readonly Dictionary<string, string> Types = new(StringComparer.Ordinal) { ["blob"] = "BYTEA", ["serial"] = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY" };
-    private readonly NpgsqlDataSource source = NpgsqlDataSource.Create(new NpgsqlConnectionStringBuilder(connectionString) { MaxAutoPrepare = 100, ApplicationName = "slipway" });
+
+    /// <summary>Leaves the planner no choice but the indexes, each table in its place, and no plan that is made anew for each value.</summary>
+    private const string AsWritten = """
+        SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET enable_material = off; SET enable_memoize = off;
+        SET join_collapse_limit = 1; SET from_collapse_limit = 1; SET max_parallel_workers_per_gather = 0; SET jit = off; SET plan_cache_mode = force_generic_plan
+        """;
+
+    private readonly NpgsqlDataSource source = Source(connectionString, "SET jit = off");
+    private readonly NpgsqlDataSource asWritten = Source(connectionString, AsWritten);
 
     public override string Name => "postgres";
 
@@ -20,7 +28,24 @@ public sealed class PostgresDialect(string connectionString) : Dialect
 
     public override IReadOnlyDictionary<string, string> Variables => Types;
 
-    public override async ValueTask<DbConnection> ConnectAsync(bool write, CancellationToken ct)
+    public override ValueTask<DbConnection> ConnectAsync(bool write, CancellationToken ct) => OpenAsync(source, ct);
+
+    public override ValueTask<DbConnection> ConnectAsWrittenAsync(CancellationToken ct) => OpenAsync(asWritten, ct);
+
+    public override ValueTask ReturnAsync(DbConnection connection, bool write) => connection.DisposeAsync();
+
+    public override bool IsRace(Exception e) => Find(e) is PostgresErrorCodes.SerializationFailure or PostgresErrorCodes.DeadlockDetected
+        || e is SlipwayException { Code: ErrorCode.Conflict, Message: "the journal has another sealer" };
+
+    public override bool IsDuplicate(Exception e) => Find(e) == PostgresErrorCodes.UniqueViolation;
+
+    public override async ValueTask CloseAsync()
+    {
+        await source.DisposeAsync();
+        await asWritten.DisposeAsync();
+    }
+
+    private static async ValueTask<DbConnection> OpenAsync(NpgsqlDataSource source, CancellationToken ct)
     {
         try
         {
@@ -32,14 +57,24 @@ public sealed class PostgresDialect(string connectionString) : Dialect
         }
     }
 
-    public override ValueTask ReturnAsync(DbConnection connection, bool write) => connection.DisposeAsync();
-
-    public override bool IsRace(Exception e) => Find(e) is PostgresErrorCodes.SerializationFailure or PostgresErrorCodes.DeadlockDetected
-        || e is SlipwayException { Code: ErrorCode.Conflict, Message: "the journal has another sealer" };
-
-    public override bool IsDuplicate(Exception e) => Find(e) == PostgresErrorCodes.UniqueViolation;
-
-    public override ValueTask CloseAsync() => source.DisposeAsync();
+    /// <param name="connectionString">As the user gave it.</param>
+    /// <param name="settings">Run once on each connection. Nothing here changes a connection's state afterwards, so it goes back to the pool without a reset, which would cost more than most statements.</param>
+    private static NpgsqlDataSource Source(string connectionString, string settings)
+    {
+        var builder = new NpgsqlDataSourceBuilder(new NpgsqlConnectionStringBuilder(connectionString) { MaxAutoPrepare = 100, ApplicationName = "slipway", NoResetOnClose = true }.ConnectionString);
+        builder.UsePhysicalConnectionInitializer(
+            connection =>
+            {
+                using var command = new NpgsqlCommand(settings, connection);
+                command.ExecuteNonQuery();
+            },
+            async connection =>
+            {
+                await using var command = new NpgsqlCommand(settings, connection);
+                await command.ExecuteNonQueryAsync();
+            });
+        return builder.Build();
+    }
 
     protected override UpgradeEngineBuilder Upgrade() => DeployChanges.To.PostgresqlDatabase(connectionString);
 

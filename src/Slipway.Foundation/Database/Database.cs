@@ -28,9 +28,13 @@ public sealed class Database : IAsyncDisposable
     /// <summary>Called after such a commit.</summary>
     internal Action? JournalCommitted { get; set; }
 
-    public async Task<T> ReadAsync<T>(Func<Session, Task<T>> work, CancellationToken ct)
+    public async Task<T> ReadAsync<T>(Func<Session, Task<T>> work, CancellationToken ct) => await ReadAsync(await Dialect.ConnectAsync(write: false, ct), work, ct);
+
+    /// <summary>Reads with statements whose way is decided by who wrote them and not by a planner: along indexes, the tables in the order in which they stand.</summary>
+    public async Task<T> ReadAsWrittenAsync<T>(Func<Session, Task<T>> work, CancellationToken ct) => await ReadAsync(await Dialect.ConnectAsWrittenAsync(ct), work, ct);
+
+    private async Task<T> ReadAsync<T>(System.Data.Common.DbConnection connection, Func<Session, Task<T>> work, CancellationToken ct)
     {
-        var connection = await Dialect.ConnectAsync(write: false, ct);
         try
         {
             return await work(new Session(connection, null, ct));

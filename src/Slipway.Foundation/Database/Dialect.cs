@@ -19,6 +19,9 @@ public abstract class Dialect
     /// <summary>An open connection. The caller gives it back with <see cref="ReturnAsync"/>.</summary>
     public abstract ValueTask<DbConnection> ConnectAsync(bool write, CancellationToken ct);
 
+    /// <summary>An open connection to read with, on which statements run as they are written: along indexes, their tables in the order in which they stand.</summary>
+    public virtual ValueTask<DbConnection> ConnectAsWrittenAsync(CancellationToken ct) => ConnectAsync(write: false, ct);
+
     public abstract ValueTask ReturnAsync(DbConnection connection, bool write);
 
     /// <summary>Whether the transaction may be run again: it lost a race, and nothing of it was kept.</summary>

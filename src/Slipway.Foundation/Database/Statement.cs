@@ -97,7 +97,7 @@ internal sealed class AdoStatement(DbCommand command, CancellationToken ct) : St
 
     public override bool IsNull(int column) => reader!.IsDBNull(column);
 
-    public override long Long(int column) => reader!.GetFieldType(column) == typeof(int) ? reader.GetInt32(column) : reader.GetInt64(column);
+    public override long Long(int column) => reader!.GetInt64(column);
 
     public override double Double(int column) => reader!.GetDouble(column);
 

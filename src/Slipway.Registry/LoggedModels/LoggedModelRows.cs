@@ -154,6 +154,11 @@ internal static class LoggedModelRows
             }
         }
 
+        if (added.Count > 0)
+        {
+            await RunLog.ChangedAsync(tx, runId);
+        }
+
         return added;
     }
 

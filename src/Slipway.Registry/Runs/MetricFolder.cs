@@ -49,16 +49,8 @@ internal sealed partial class MetricFolder(Database database, TimeProvider clock
 
     private async Task<int> FoldSomeAsync(Tx tx, (long ExperimentId, string RunId)[] waiting, int from)
     {
-        var (at, batches) = (from, 0);
-        while (at < waiting.Length && at - from < MostRuns && batches < MostBatches)
-        {
-            var most = MostBatches - batches;
-            var folded = await RunMetrics.FoldAsync(tx, database.Dialect.IsPostgres, waiting[at].ExperimentId, waiting[at].RunId, most);
-            batches += folded;
-            at += folded < most ? 1 : 0;
-        }
-
-        return at;
+        var some = waiting[from..Math.Min(waiting.Length, from + MostRuns)];
+        return await RunMetrics.FoldAsync(tx, database.Dialect.IsPostgres, some, MostBatches) < MostBatches ? from + some.Length : from;
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)

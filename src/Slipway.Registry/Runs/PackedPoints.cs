@@ -84,12 +84,12 @@ internal static class PackedPoints
     }
 
     /// <summary>Adds the points of a batch to the lists of their keys.</summary>
-    public static void ReadBatch(ReadOnlySpan<byte> bytes, Dictionary<string, List<Point>> byKey)
+    public static void ReadBatch(ReadOnlySpan<byte> bytes, Func<string, List<Point>> listOf)
     {
         if (bytes[0] == Older)
         {
             var parts = Encoding.UTF8.GetString(bytes[1..]).Split(Separator);
-            ListOf(byKey, parts[0]).Add(new Point(long.Parse(parts[1], CultureInfo.InvariantCulture), long.Parse(parts[2], CultureInfo.InvariantCulture), ReadOlder(parts[3])));
+            listOf(parts[0]).Add(new Point(long.Parse(parts[1], CultureInfo.InvariantCulture), long.Parse(parts[2], CultureInfo.InvariantCulture), ReadOlder(parts[3])));
             return;
         }
 
@@ -104,7 +104,7 @@ internal static class PackedPoints
             var key = Encoding.UTF8.GetString(bytes.Slice(at, length));
             at += length;
             var count = (int)ReadVariable(bytes, ref at);
-            Read(bytes, ref at, count, ListOf(byKey, key));
+            Read(bytes, ref at, count, listOf(key));
         }
     }
 
@@ -127,16 +127,6 @@ internal static class PackedPoints
     };
 
     private static Point Of(MetricPoint point) => new(point.TimestampMs, point.Step, point.Value);
-
-    private static List<Point> ListOf(Dictionary<string, List<Point>> byKey, string key)
-    {
-        if (!byKey.TryGetValue(key, out var list))
-        {
-            byKey[key] = list = [];
-        }
-
-        return list;
-    }
 
     private static void Series(ArrayBufferWriter<byte> bytes, ReadOnlySpan<Point> points)
     {

@@ -97,6 +97,16 @@ internal static class RunLog
         return await find.Bind(runId).NextAsync() ? find.Long(0) : null;
     }
 
+    /// <summary>A revision that no run had before, also not one that a restored or promoted database knows nothing of.</summary>
+    public static long Revision() => Random.Shared.NextInt64();
+
+    /// <summary>Gives the run a new revision: whoever writes anything that a run shows calls this in the same transaction.</summary>
+    public static async Task ChangedAsync(Tx tx, string runId)
+    {
+        using var change = tx.Statement("UPDATE registry_runs SET rev = $2 WHERE id = $1");
+        await change.Bind(runId).Bind(Revision()).RunAsync();
+    }
+
     public static async Task WriteParamsAsync(Tx tx, bool postgres, string runId, IReadOnlyList<Param> parameters)
     {
         if (parameters.Count == 0)
@@ -123,6 +133,11 @@ internal static class RunLog
         if (written < parameters.Count)
         {
             await DemandSameAsync(tx, runId, parameters);
+        }
+
+        if (written > 0)
+        {
+            await ChangedAsync(tx, runId);
         }
     }
 
@@ -179,6 +194,8 @@ internal static class RunLog
                 await tx.ExecuteAsync("UPDATE registry_runs SET name = @value WHERE id = @runId", new { runId, value });
             }
         }
+
+        await ChangedAsync(tx, runId);
     }
 
     /// <summary>Links datasets; one that the experiment knows already is not stored again, and a second link is ignored.</summary>
@@ -204,6 +221,11 @@ internal static class RunLog
                 position++;
                 added.Add(input);
             }
+        }
+
+        if (added.Count > 0)
+        {
+            await ChangedAsync(tx, runId);
         }
 
         return added;

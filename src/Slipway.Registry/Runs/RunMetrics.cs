@@ -98,24 +98,42 @@ internal static class RunMetrics
         return runs;
     }
 
-    /// <summary>Merges waiting points of a run into its series and latest values.</summary>
+    /// <summary>Merges waiting points of runs into their series and latest values.</summary>
     /// <param name="tx">The transaction.</param>
     /// <param name="postgres">True on PostgreSQL.</param>
-    /// <param name="experimentId">The run's experiment.</param>
-    /// <param name="runId">The run.</param>
+    /// <param name="runs">The runs, in the order in which every node takes their rows' locks.</param>
     /// <param name="most">Batches to merge at most.</param>
     /// <returns>How many batches were merged; <paramref name="most"/> means that more may be waiting.</returns>
-    public static async Task<int> FoldAsync(Tx tx, bool postgres, long experimentId, string runId, int most)
+    public static async Task<int> FoldAsync(Tx tx, bool postgres, IReadOnlyList<(long ExperimentId, string RunId)> runs, int most)
     {
         var rows = new List<long>();
-        var byKey = new Dictionary<string, List<Point>>(StringComparer.Ordinal);
-        using (var waiting = tx.Statement("SELECT n, points FROM registry_points WHERE experiment_id = $1 AND run_id = $2 LIMIT $3"))
+        var waiting = new SortedDictionary<(string RunId, string Key), List<Point>>(Comparer<(string RunId, string Key)>.Create(
+            static (a, b) => string.CompareOrdinal(a.RunId, b.RunId) is not 0 and var byRun ? byRun : string.CompareOrdinal(a.Key, b.Key)));
+        var experiments = new Dictionary<string, long>(StringComparer.Ordinal);
+        using (var find = tx.Statement(postgres
+            ? "SELECT p.n, p.points, p.run_id FROM unnest($1::bigint[], $2::text[]) AS w(experiment, run) JOIN registry_points p ON p.experiment_id = w.experiment AND p.run_id = w.run LIMIT $3"
+            : "SELECT n, points FROM registry_points WHERE experiment_id = $1 AND run_id = $2 LIMIT $3"))
         {
-            waiting.Bind(experimentId).Bind(runId).Bind(most);
-            while (await waiting.NextAsync())
+            for (var i = 0; i < (postgres ? 1 : runs.Count) && rows.Count < most; i++)
             {
-                rows.Add(waiting.Long(0));
-                PackedPoints.ReadBatch(waiting.Raw(1), byKey);
+                _ = postgres
+                    ? find.Bind(runs.Select(r => r.ExperimentId).ToArray()).Bind(runs.Select(r => r.RunId).ToArray()).Bind(most)
+                    : find.Bind(runs[i].ExperimentId).Bind(runs[i].RunId).Bind(most - rows.Count);
+                while (await find.NextAsync())
+                {
+                    rows.Add(find.Long(0));
+                    var run = postgres ? find.Text(2) : runs[i].RunId;
+                    PackedPoints.ReadBatch(find.Raw(1), key =>
+                    {
+                        if (!waiting.TryGetValue((run, key), out var points))
+                        {
+                            waiting.Add((run, key), points = []);
+                        }
+
+                        return points;
+                    });
+                    experiments[run] = 0;
+                }
             }
         }
 
@@ -124,27 +142,113 @@ internal static class RunMetrics
             return 0;
         }
 
-        // In key order, so that two nodes that fold the same run take the rows' locks in the same order.
-        foreach (var (key, points) in byKey.OrderBy(p => p.Key, StringComparer.Ordinal))
+        foreach (var (experiment, run) in runs)
         {
-            await MergeAsync(tx, runId, key, Ordered(points));
-            await MoveLatestAsync(tx, experimentId, runId, key, points);
-        }
-
-        using var delete = tx.Statement(postgres ? "DELETE FROM registry_points WHERE n = ANY($1::bigint[])" : "DELETE FROM registry_points WHERE n = $1");
-        if (postgres)
-        {
-            await delete.Bind(rows.ToArray()).RunAsync();
-        }
-        else
-        {
-            foreach (var n in rows)
+            if (experiments.ContainsKey(run))
             {
-                await delete.Bind(n).RunAsync();
+                experiments[run] = experiment;
             }
         }
 
+        var latest = waiting.Select(w => (w.Key.RunId, w.Key.Key, ExperimentId: experiments[w.Key.RunId], Point: Latest(w.Value))).ToList();
+        foreach (var points in waiting.Values)
+        {
+            Ordered(points);
+        }
+
+        if (postgres)
+        {
+            await MergeAtEndAsync(tx, waiting);
+        }
+
+        foreach (var ((run, key), points) in waiting)
+        {
+            await MergeAsync(tx, run, key, points);
+        }
+
+        await (postgres ? MoveLatestTogetherAsync(tx, latest) : MoveLatestAsync(tx, latest));
+        using var delete = tx.Statement(postgres ? "DELETE FROM registry_points WHERE n = ANY($1::bigint[])" : "DELETE FROM registry_points WHERE n = $1");
+        if (postgres)
+        {
+            using var change = tx.Statement("UPDATE registry_runs r SET rev = u.rev FROM unnest($1::text[], $2::bigint[]) AS u(id, rev) WHERE r.id = u.id");
+            await change.Bind(experiments.Keys.ToArray()).Bind(experiments.Keys.Select(_ => RunLog.Revision()).ToArray()).RunAsync();
+            await delete.Bind(rows.ToArray()).RunAsync();
+            return rows.Count;
+        }
+
+        foreach (var run in experiments.Keys)
+        {
+            await RunLog.ChangedAsync(tx, run);
+        }
+
+        foreach (var n in rows)
+        {
+            await delete.Bind(n).RunAsync();
+        }
+
         return rows.Count;
+    }
+
+    /// <summary>Takes the points that continue their series, which almost all do, and writes them with three statements whatever their number. PostgreSQL only.</summary>
+    private static async Task MergeAtEndAsync(Tx tx, SortedDictionary<(string RunId, string Key), List<Point>> waiting)
+    {
+        var ends = new Dictionary<(string RunId, string Key), ((long TimestampMs, long Step, long Bits) Start, List<Point> Points)>();
+        using (var find = tx.Statement(
+            """
+            SELECT w.run, w.key, s.timestamp_ms, s.step, s.bits, s.points FROM unnest($1::text[], $2::text[]) AS w(run, key)
+            CROSS JOIN LATERAL (SELECT timestamp_ms, step, bits, points FROM registry_series WHERE run_id = w.run AND key = w.key ORDER BY timestamp_ms DESC, step DESC, bits DESC LIMIT 1) s
+            """))
+        {
+            find.Bind(waiting.Keys.Select(k => k.RunId).ToArray()).Bind(waiting.Keys.Select(k => k.Key).ToArray());
+            while (await find.NextAsync())
+            {
+                var points = new List<Point>(ChunkPoints);
+                PackedPoints.ReadSeries(find.Raw(5), points);
+                ends.Add((find.Text(0), find.Text(1)), ((find.Long(2), find.Long(3), find.Long(4)), points));
+            }
+        }
+
+        var (changed, added) = (new List<Chunk>(), new List<Chunk>());
+        foreach (var (name, points) in waiting.ToList())
+        {
+            var known = ends.TryGetValue(name, out var end);
+            if (known && Before(points[0], end.Start))
+            {
+                continue;
+            }
+
+            waiting.Remove(name);
+            var merged = known ? Ordered([.. end.Points, .. points]) : points;
+            for (var at = 0; at < merged.Count && (!known || merged.Count > end.Points.Count); at += ChunkPoints)
+            {
+                (known && at == 0 ? changed : added).Add(new Chunk(name.RunId, name.Key, merged.GetRange(at, Math.Min(ChunkPoints, merged.Count - at))));
+            }
+        }
+
+        if (changed.Count > 0)
+        {
+            // The first point of such a chunk stays: what is merged into it comes behind.
+            using var update = tx.Statement(
+                """
+                UPDATE registry_series s SET points = u.points FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) AS u(run, key, timestamp_ms, step, bits, points)
+                WHERE s.run_id = u.run AND s.key = u.key AND s.timestamp_ms = u.timestamp_ms AND s.step = u.step AND s.bits = u.bits
+                """);
+            await Chunk.Bind(update, changed).RunAsync();
+        }
+
+        if (added.Count > 0)
+        {
+            using var insert = tx.Statement("INSERT INTO registry_series (run_id, key, timestamp_ms, step, bits, points) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])");
+            await Chunk.Bind(insert, added).RunAsync();
+        }
+    }
+
+    private sealed record Chunk(string RunId, string Key, List<Point> Points)
+    {
+        public static Statement Bind(Statement statement, List<Chunk> chunks) => statement
+            .Bind(chunks.Select(c => c.RunId).ToArray()).Bind(chunks.Select(c => c.Key).ToArray())
+            .Bind(chunks.Select(c => c.Points[0].TimestampMs).ToArray()).Bind(chunks.Select(c => c.Points[0].Step).ToArray()).Bind(chunks.Select(c => c.Points[0].Bits).ToArray())
+            .Bind(chunks.Select(c => PackedPoints.Series(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(c.Points))).ToArray());
     }
 
     /// <summary>A metric's points in order, from behind a point on.</summary>
@@ -294,7 +398,7 @@ internal static class RunMetrics
         await update.Bind(runId).Bind(key).Bind(first.TimestampMs).Bind(first.Step).Bind(first.Bits).Bind(bytes).Bind(start.TimestampMs).Bind(start.Step).Bind(start.Bits).RunAsync();
     }
 
-    private static async Task MoveLatestAsync(Tx tx, long experimentId, string runId, string key, List<Point> points)
+    private static Point Latest(List<Point> points)
     {
         var latest = points[0];
         foreach (var point in points)
@@ -302,8 +406,24 @@ internal static class RunMetrics
             latest = point.IsLaterThan(latest) ? point : latest;
         }
 
-        var isNan = double.IsNaN(latest.Value);
+        return latest;
+    }
+
+    private static async Task MoveLatestAsync(Tx tx, IReadOnlyList<(string RunId, string Key, long ExperimentId, Point Point)> latest)
+    {
         using var move = tx.Statement($"{InsertLatest} VALUES ($1, $2, $3, $4, $5, $6, $7){ReplaceLatest}");
-        await move.Bind(runId).Bind(key).Bind(experimentId).Bind(latest.TimestampMs).Bind(latest.Step).Bind(isNan ? 0 : latest.Value).Bind(isNan ? 1L : 0L).RunAsync();
+        foreach (var (run, key, experiment, point) in latest)
+        {
+            var isNan = double.IsNaN(point.Value);
+            await move.Bind(run).Bind(key).Bind(experiment).Bind(point.TimestampMs).Bind(point.Step).Bind(isNan ? 0 : point.Value).Bind(isNan ? 1L : 0L).RunAsync();
+        }
+    }
+
+    private static async Task MoveLatestTogetherAsync(Tx tx, List<(string RunId, string Key, long ExperimentId, Point Point)> latest)
+    {
+        using var move = tx.Statement($"{InsertLatest} SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::double precision[], $7::int[]){ReplaceLatest}");
+        move.Bind(latest.Select(m => m.RunId).ToArray()).Bind(latest.Select(m => m.Key).ToArray()).Bind(latest.Select(m => m.ExperimentId).ToArray())
+            .Bind(latest.Select(m => m.Point.TimestampMs).ToArray()).Bind(latest.Select(m => m.Point.Step).ToArray());
+        await move.Bind(latest.Select(m => double.IsNaN(m.Point.Value) ? 0 : m.Point.Value).ToArray()).Bind(latest.Select(m => double.IsNaN(m.Point.Value) ? 1 : 0).ToArray()).RunAsync();
     }
 }

@@ -2,15 +2,51 @@ using System.Text.Json;
 
 namespace Slipway.Registry;
 
-/// <summary>Reads runs and what they logged. The parts of many runs come in a few statements, in chunks.</summary>
+/// <summary>Reads runs and what they logged: those that the cache knows under their revision cost nothing, the others few statements together.</summary>
 internal static class RunRows
 {
+    public const string Columns = "r.id, r.experiment_id, r.name, r.user_id, r.status, r.started_at, r.ended_at, r.artifact_uri, r.state";
     private const int Chunk = 500;
 
-    public static async Task<RunHead?> HeadAsync(Session session, string id)
+    /// <summary>Everything of many runs at once; the first column says what a row is. Rows of runs come first.</summary>
+    private const string Whole = """
+        SELECT 0, r.id, r.name, r.user_id, r.status, r.artifact_uri, NULL::text, NULL::text, NULL::text, NULL::text, NULL::double precision, r.experiment_id, r.started_at, r.ended_at, r.state, r.rev FROM registry_runs r WHERE r.id = ANY($1::text[])
+        UNION ALL SELECT 1, run_id, key, NULL, NULL, NULL, NULL, NULL, NULL, NULL, value, timestamp_ms, step, is_nan, NULL, NULL FROM registry_latest_metrics WHERE run_id = ANY($1::text[])
+        UNION ALL SELECT 2, run_id, key, value, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM registry_params WHERE run_id = ANY($1::text[])
+        UNION ALL SELECT 3, run_id, key, value, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM registry_tags WHERE run_id = ANY($1::text[])
+        UNION ALL SELECT 4, i.run_id, d.name, d.digest, d.source_type, d.source, d.schema, d.profile, i.context, i.tags, NULL, i.position, NULL, NULL, NULL, NULL FROM registry_inputs i JOIN registry_datasets d ON d.id = i.dataset_id WHERE i.run_id = ANY($1::text[])
+        UNION ALL SELECT 5, run_id, role, model_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, position, step, NULL, NULL, NULL FROM registry_run_models WHERE run_id = ANY($1::text[])
+        """;
+
+    /// <summary>What a run is, or that its points have to be folded before it can be read; null for one that is missing.</summary>
+    public static async Task<IReadOnlyList<Found?>> FindAsync(Session session, bool postgres, RunCache cache, IReadOnlyList<string> ids)
     {
-        using var find = session.Statement($"SELECT {RunSearchSql.Columns} FROM registry_runs r WHERE r.id = $1");
-        return await find.Bind(id).NextAsync() ? Read(find) : null;
+        using var find = session.Statement(
+            $"SELECT r.id, r.rev, CASE WHEN EXISTS (SELECT 1 FROM registry_points p WHERE p.experiment_id = r.experiment_id AND p.run_id = r.id) THEN r.experiment_id ELSE -1 END FROM registry_runs r WHERE r.id {(postgres ? "= ANY($1::text[])" : "= $1")}");
+        var heads = new List<(string Id, long Revision)>(ids.Count);
+        var found = new Dictionary<string, Found>(ids.Count, StringComparer.Ordinal);
+        for (var i = 0; i < (postgres ? 1 : ids.Count); i++)
+        {
+            _ = postgres ? find.Bind(ids.ToArray()) : find.Bind(ids[i]);
+            while (await find.NextAsync())
+            {
+                if (find.Long(2) >= 0)
+                {
+                    found[find.Text(0)] = new Found(null, find.Long(2));
+                }
+                else
+                {
+                    heads.Add((find.Text(0), find.Long(1)));
+                }
+            }
+        }
+
+        foreach (var run in await ReadAsync(session, postgres, cache, heads))
+        {
+            found[run.Id] = new Found(run, -1);
+        }
+
+        return [.. ids.Select(found.GetValueOrDefault)];
     }
 
     public static RunHead Read(Statement row) => new()
@@ -26,79 +62,131 @@ internal static class RunRows
         State = row.Long(8),
     };
 
-    /// <summary>The runs with their latest metrics, parameters, tags and inputs, in the order given.</summary>
-    public static async Task<IReadOnlyList<Run>> FillAsync(Session session, bool postgres, IReadOnlyList<RunHead> heads)
+    /// <summary>The runs with their latest metrics, parameters, tags and inputs, in the order given; one that is gone meanwhile is left out.</summary>
+    public static async Task<IReadOnlyList<Run>> ReadAsync(Session session, bool postgres, RunCache cache, IReadOnlyList<(string Id, long Revision)> wanted)
     {
-        var parts = heads.Select(_ => new Parts()).ToArray();
-        await EachAsync(session, postgres, heads, parts, "SELECT run_id, key, value, is_nan, timestamp_ms, step FROM registry_latest_metrics", "key", static (row, p) =>
-            p.Metrics.Add(new MetricPoint(row.Text(1), row.Long(3) == 1 ? double.NaN : row.Double(2), row.Long(4), row.Long(5))));
-        await EachAsync(session, postgres, heads, parts, "SELECT run_id, key, value FROM registry_params", "key", static (row, p) => p.Params.Add(new Param(row.Text(1), row.Text(2))));
-        await EachAsync(session, postgres, heads, parts, "SELECT run_id, key, value FROM registry_tags", "key", static (row, p) => p.Tags.Add(new Tag(row.Text(1), row.Text(2))));
-        const string inputs = "SELECT i.run_id, i.context, i.tags, d.name, d.digest, d.source_type, d.source, d.schema, d.profile FROM registry_inputs i JOIN registry_datasets d ON d.id = i.dataset_id";
-        await EachAsync(session, postgres, heads, parts, inputs, "position", static (row, p) => p.Inputs.Add(new DatasetInput(
-            row.Text(3), row.Text(4), row.Text(5), row.Text(6), row.TextOrNull(7), row.TextOrNull(8), row.TextOrNull(1), JsonSerializer.Deserialize<Tag[]>(row.Text(2)))), rare: true);
-        await EachAsync(session, postgres, heads, parts, "SELECT run_id, role, model_id, step FROM registry_run_models", "position", static (row, p) =>
-            (row.Text(1) == LoggedModelRows.Output ? p.Outputs : p.Models).Add(new ModelLink(row.Text(2), row.Long(3))), rare: true);
-        return heads.Select((h, i) => new Run(
-            h.Id,
-            h.ExperimentId.ToString(System.Globalization.CultureInfo.InvariantCulture),
-            h.Name,
-            h.UserId,
-            h.Status,
-            Time.FromMicros(h.StartedAt),
-            h.EndedAt is { } end ? Time.FromMicros(end) : null,
-            h.ArtifactUri,
-            h.State != 0,
-            parts[i].Metrics,
-            parts[i].Params,
-            parts[i].Tags,
-            parts[i].Inputs)
+        var runs = new Run?[wanted.Count];
+        var missing = new Dictionary<string, int>(StringComparer.Ordinal);
+        for (var i = 0; i < runs.Length; i++)
         {
-            ModelInputs = parts[i].Models,
-            ModelOutputs = parts[i].Outputs,
-        }).ToArray();
-    }
-
-    /// <summary>Reads rows of many runs: on SQLite run by run, which costs no round trip; on PostgreSQL, and where most runs have no row, in chunks.</summary>
-    private static async Task EachAsync(Session session, bool postgres, IReadOnlyList<RunHead> heads, Parts[] parts, string select, string order, Action<Statement, Parts> read, bool rare = false)
-    {
-        if (!postgres && (!rare || heads.Count == 1))
-        {
-            using var one = session.Statement($"{select} WHERE run_id = $1 ORDER BY {order}");
-            for (var i = 0; i < heads.Count; i++)
+            runs[i] = cache.Find(wanted[i].Id, wanted[i].Revision);
+            if (runs[i] is null)
             {
-                one.Bind(heads[i].Id);
-                while (await one.NextAsync())
-                {
-                    read(one, parts[i]);
-                }
+                missing[wanted[i].Id] = i;
             }
-
-            return;
         }
 
-        for (var from = 0; from < heads.Count; from += Chunk)
+        foreach (var ids in missing.Keys.Chunk(Chunk))
         {
-            var places = new Dictionary<string, Parts>(StringComparer.Ordinal);
-            for (var i = from; i < Math.Min(heads.Count, from + Chunk); i++)
+            foreach (var (id, parts) in await (postgres ? WholeAsync(session, ids) : ByTableAsync(session, ids)))
             {
-                places[heads[i].Id] = parts[i];
+                var run = parts.ToRun();
+                cache.Keep(parts.Revision, run);
+                runs[missing[id]] = run;
             }
+        }
 
-            var among = postgres ? "= ANY($1::text[])" : "IN (SELECT value FROM json_each($1))";
-            using var many = session.Statement($"{select} WHERE run_id {among} ORDER BY run_id, {order}");
-            if (postgres)
-            {
-                many.Bind(places.Keys.ToArray());
-            }
-            else
-            {
-                many.Bind(JsonSerializer.Serialize(places.Keys));
-            }
+        return [.. runs.OfType<Run>()];
+    }
 
-            while (await many.NextAsync())
+    private static async Task<Dictionary<string, Parts>> WholeAsync(Session session, string[] ids)
+    {
+        var found = new Dictionary<string, Parts>(ids.Length, StringComparer.Ordinal);
+        using var row = session.Statement(Whole).Bind(ids);
+        while (await row.NextAsync())
+        {
+            var (kind, id) = (row.Long(0), row.Text(1));
+            if (kind == 0)
             {
-                read(many, places[many.Text(0)]);
+                var head = new RunHead
+                {
+                    Id = id,
+                    Name = row.Text(2),
+                    UserId = row.Text(3),
+                    Status = Status(row.Text(4)),
+                    ArtifactUri = row.Text(5),
+                    ExperimentId = row.Long(11),
+                    StartedAt = row.Long(12),
+                    EndedAt = row.IsNull(13) ? null : row.Long(13),
+                    State = row.Long(14),
+                };
+                found.Add(id, new Parts(head, row.Long(15)));
+            }
+            else if (found.TryGetValue(id, out var parts))
+            {
+                switch (kind)
+                {
+                    case 1:
+                        parts.Metrics.Add(new MetricPoint(row.Text(2), row.Long(13) == 1 ? double.NaN : row.Double(10), row.Long(11), row.Long(12)));
+                        break;
+                    case 2:
+                        parts.Params.Add(new Param(row.Text(2), row.Text(3)));
+                        break;
+                    case 3:
+                        parts.Tags.Add(new Tag(row.Text(2), row.Text(3)));
+                        break;
+                    case 4:
+                        parts.Inputs.Add((row.Long(11), new DatasetInput(row.Text(2), row.Text(3), row.Text(4), row.Text(5), row.TextOrNull(6), row.TextOrNull(7), row.TextOrNull(8), JsonSerializer.Deserialize<Tag[]>(row.Text(9)))));
+                        break;
+                    default:
+                        parts.Models.Add((row.Long(11), row.Text(2), new ModelLink(row.Text(3), row.Long(12))));
+                        break;
+                }
+            }
+        }
+
+        return found;
+    }
+
+    /// <summary>On SQLite a look-up costs no round trip; only what most runs do not have is read for all of them at once.</summary>
+    private static async Task<Dictionary<string, Parts>> ByTableAsync(Session session, string[] ids)
+    {
+        var found = new Dictionary<string, Parts>(ids.Length, StringComparer.Ordinal);
+        using (var head = session.Statement($"SELECT {Columns}, r.rev FROM registry_runs r WHERE r.id = $1"))
+        {
+            foreach (var id in ids)
+            {
+                head.Bind(id);
+                while (await head.NextAsync())
+                {
+                    found.Add(id, new Parts(Read(head), head.Long(9)));
+                }
+            }
+        }
+
+        await EachAsync("SELECT key, value, is_nan, timestamp_ms, step FROM registry_latest_metrics WHERE run_id = $1", static (row, p) =>
+            p.Metrics.Add(new MetricPoint(row.Text(0), row.Long(2) == 1 ? double.NaN : row.Double(1), row.Long(3), row.Long(4))));
+        await EachAsync("SELECT key, value FROM registry_params WHERE run_id = $1", static (row, p) => p.Params.Add(new Param(row.Text(0), row.Text(1))));
+        await EachAsync("SELECT key, value FROM registry_tags WHERE run_id = $1", static (row, p) => p.Tags.Add(new Tag(row.Text(0), row.Text(1))));
+        var all = JsonSerializer.Serialize(ids);
+        using (var input = session.Statement(
+            "SELECT i.run_id, i.context, i.tags, d.name, d.digest, d.source_type, d.source, d.schema, d.profile, i.position FROM registry_inputs i JOIN registry_datasets d ON d.id = i.dataset_id WHERE i.run_id IN (SELECT value FROM json_each($1))").Bind(all))
+        {
+            while (await input.NextAsync())
+            {
+                found[input.Text(0)].Inputs.Add((input.Long(9), new DatasetInput(
+                    input.Text(3), input.Text(4), input.Text(5), input.Text(6), input.TextOrNull(7), input.TextOrNull(8), input.TextOrNull(1), JsonSerializer.Deserialize<Tag[]>(input.Text(2)))));
+            }
+        }
+
+        using var model = session.Statement("SELECT run_id, role, model_id, step, position FROM registry_run_models WHERE run_id IN (SELECT value FROM json_each($1))").Bind(all);
+        while (await model.NextAsync())
+        {
+            found[model.Text(0)].Models.Add((model.Long(4), model.Text(1), new ModelLink(model.Text(2), model.Long(3))));
+        }
+
+        return found;
+
+        async Task EachAsync(string sql, Action<Statement, Parts> read)
+        {
+            using var one = session.Statement(sql);
+            foreach (var (id, parts) in found)
+            {
+                one.Bind(id);
+                while (await one.NextAsync())
+                {
+                    read(one, parts);
+                }
             }
         }
     }
@@ -145,18 +233,49 @@ internal static class RunRows
         public long State { get; init; }
     }
 
-    private sealed class Parts
+    /// <summary>A run, or the experiment of one whose points have to be folded first.</summary>
+    internal sealed record Found(Run? Run, long Unfolded);
+
+    private sealed class Parts(RunHead head, long revision)
     {
+        public long Revision { get; } = revision;
+
         public List<MetricPoint> Metrics { get; } = [];
 
         public List<Param> Params { get; } = [];
 
         public List<Tag> Tags { get; } = [];
 
-        public List<DatasetInput> Inputs { get; } = [];
+        public List<(long Position, DatasetInput Input)> Inputs { get; } = [];
 
-        public List<ModelLink> Models { get; } = [];
+        public List<(long Position, string Role, ModelLink Link)> Models { get; } = [];
 
-        public List<ModelLink> Outputs { get; } = [];
+        public Run ToRun()
+        {
+            Metrics.Sort(static (a, b) => string.CompareOrdinal(a.Key, b.Key));
+            Params.Sort(static (a, b) => string.CompareOrdinal(a.Key, b.Key));
+            Tags.Sort(static (a, b) => string.CompareOrdinal(a.Key, b.Key));
+            return new Run(
+                head.Id,
+                head.ExperimentId.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                head.Name,
+                head.UserId,
+                head.Status,
+                Time.FromMicros(head.StartedAt),
+                head.EndedAt is { } end ? Time.FromMicros(end) : null,
+                head.ArtifactUri,
+                head.State != 0,
+                Metrics,
+                Params,
+                Tags,
+                Inputs.Count == 0 ? [] : [.. Inputs.OrderBy(i => i.Position).Select(i => i.Input)])
+            {
+                ModelInputs = Links(output: false),
+                ModelOutputs = Links(output: true),
+            };
+        }
+
+        private IReadOnlyList<ModelLink> Links(bool output) =>
+            Models.Count == 0 ? [] : [.. Models.Where(m => m.Role == LoggedModelRows.Output == output).OrderBy(m => m.Position).Select(m => m.Link)];
     }
 }

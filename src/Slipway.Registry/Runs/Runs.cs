@@ -18,12 +18,15 @@ public sealed partial class Runs
     private readonly ConcurrentDictionary<long, (bool Large, long At)> sizes = new();
     private readonly Together<RunStart> starts;
     private readonly Together<(string RunId, byte[] Points)> points;
+    private readonly ReadTogether<string, RunRows.Found?> reads;
+    private readonly RunCache cache = new();
 
     internal Runs(Database database, Journal journal, Datasets datasets, Artifacts artifacts, MetricFolder folder, TimeProvider clock)
     {
         (this.database, this.journal, this.datasets, this.artifacts, this.folder, this.clock) = (database, journal, datasets, artifacts, folder, clock);
         starts = new(database, (tx, runs) => RunStart.WriteAsync(tx, IsPostgres, journal, runs));
         points = new(database, (tx, batches) => RunMetrics.AppendAsync(tx, IsPostgres, batches));
+        reads = new(database, (session, ids) => RunRows.FindAsync(session, IsPostgres, cache, ids));
     }
 
     /// <summary>From so many runs on, a search may begin with the runs that one of its conditions finds.</summary>
@@ -55,25 +58,19 @@ public sealed partial class Runs
     {
         while (true)
         {
-            var (run, waiting) = await database.ReadAsync(
-                async session =>
-                {
-                    if (await RunRows.HeadAsync(session, runId) is not { } head)
-                    {
-                        throw RunLog.NotFound(runId);
-                    }
-
-                    return await RunMetrics.WaitingAsync(session, head.ExperimentId, runId) is [_]
-                        ? (null, head.ExperimentId)
-                        : ((await RunRows.FillAsync(session, IsPostgres, [head]))[0], 0L);
-                },
-                ct);
-            if (run is not null)
+            // On SQLite a read costs no round trip, so that there is nothing to share.
+            var found = IsPostgres ? await reads.AskAsync(runId) : (await database.ReadAsync(session => RunRows.FindAsync(session, false, cache, [runId]), ct))[0];
+            if (found is null)
             {
-                return run;
+                throw RunLog.NotFound(runId);
             }
 
-            await folder.FoldAsync([(waiting, runId)], ct);
+            if (found.Run is not null)
+            {
+                return found.Run;
+            }
+
+            await folder.FoldAsync([(found.Unfolded, runId)], ct);
         }
     }
 
@@ -95,11 +92,11 @@ public sealed partial class Runs
         }
 
         await FoldAsync(experiments, ct);
-        return await database.ReadAsync(
+        return await database.ReadAsWrittenAsync(
             async session =>
             {
                 var lead = await LeadAsync(session, query, experiments);
-                var heads = new List<RunRows.RunHead>();
+                var heads = new List<(string Id, long Revision)>();
                 string? last = null;
                 foreach (var phase in query.Phases)
                 {
@@ -110,15 +107,15 @@ public sealed partial class Runs
                         if (heads.Count == search.Limit)
                         {
                             found.Dispose();
-                            return new Page<Run>(await RunRows.FillAsync(session, IsPostgres, heads), last);
+                            return new Page<Run>(await RunRows.ReadAsync(session, IsPostgres, cache, heads), last);
                         }
 
-                        heads.Add(RunRows.Read(found));
+                        heads.Add((found.Text(0), found.Long(1)));
                         last = heads.Count == search.Limit ? token(found) : null;
                     }
                 }
 
-                return new Page<Run>(await RunRows.FillAsync(session, IsPostgres, heads), null);
+                return new Page<Run>(await RunRows.ReadAsync(session, IsPostgres, cache, heads), null);
             },
             ct);
     }
@@ -258,6 +255,8 @@ public sealed partial class Runs
                 {
                     throw new SlipwayException(ErrorCode.NotFound, $"No tag with name: {FilterTokens.Cut(key)} in run with id {runId}");
                 }
+
+                await RunLog.ChangedAsync(tx, runId);
             },
             ct);
     }
@@ -339,7 +338,7 @@ public sealed partial class Runs
             {
                 var run = await RunLog.ActiveAsync(tx, runId);
                 var ended = change.EndTime is { } end ? Time.ToMicros(end) : run.EndedAt;
-                await tx.ExecuteAsync("UPDATE registry_runs SET status = @status, ended_at = @ended WHERE id = @runId", new { runId, status = status ?? run.Status, ended });
+                await tx.ExecuteAsync("UPDATE registry_runs SET status = @status, ended_at = @ended, rev = @rev WHERE id = @runId", new { runId, status = status ?? run.Status, ended, rev = RunLog.Revision() });
                 if (name is not null)
                 {
                     await RunLog.WriteTagsAsync(tx, IsPostgres, runId, [new Tag(RunLog.NameTag, name)]);
@@ -477,7 +476,7 @@ public sealed partial class Runs
             var state = await tx.FindAsync<long?>("SELECT state FROM registry_runs WHERE id = @runId", new { runId }) ?? throw RunLog.NotFound(runId);
             if ((state != 0) != deleted)
             {
-                await tx.ExecuteAsync("UPDATE registry_runs SET state = @to WHERE id = @runId", new { runId, to = deleted ? 1 : 0 });
+                await tx.ExecuteAsync("UPDATE registry_runs SET state = @to, rev = @rev WHERE id = @runId", new { runId, to = deleted ? 1 : 0, rev = RunLog.Revision() });
                 if (deleted)
                 {
                     var name = await tx.ScalarAsync<string>("SELECT name FROM registry_runs WHERE id = @runId", new { runId });

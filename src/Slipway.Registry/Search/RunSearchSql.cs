@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 
 namespace Slipway.Registry;
 
@@ -12,8 +13,11 @@ namespace Slipway.Registry;
 /// </remarks>
 internal sealed class RunSearchSql
 {
-    public const string Columns = "r.id, r.experiment_id, r.name, r.user_id, r.status, r.started_at, r.ended_at, r.artifact_uri, r.state";
-    private const int ColumnCount = 9;
+    private const string Columns = "r.id, r.rev";
+    private const int ColumnCount = 2;
+
+    /// <summary>SQLite joins at most 64 tables.</summary>
+    private const int MostJoined = 20;
     private const string Latest = "registry_latest_metrics";
 
     /// <summary>So much of a value stands in the index over parameters.</summary>
@@ -98,7 +102,11 @@ internal sealed class RunSearchSql
         private readonly SearchOrder order;
         private readonly Dictionary<string, (string Alias, bool IsNumber)> metrics = new(StringComparer.Ordinal);
         private readonly string join;
-        private string from = "registry_runs r";
+
+        /// <summary>What leads, and what is joined to it before the runs, so that most of what does not match costs no look-up of its run.</summary>
+        private readonly StringBuilder leading = new();
+        private string runId = "r.id";
+        private int pairs;
 
         public Statements(RunSearchSql of, int phase, Condition? lead)
         {
@@ -142,9 +150,11 @@ internal sealed class RunSearchSql
 
         public long PhaseOfToken(string token) => order.FirstOf(token, of.fingerprint);
 
-        public Statement Build(Session session, int limit) => sql.Build(session, Columns, from, order, limit);
+        public Statement Build(Session session, int limit) => sql.Build(session, Columns, From, order, limit);
 
-        public Statement BuildIds(Session session, int limit) => sql.Build(session, "r.id", from, order, limit);
+        public Statement BuildIds(Session session, int limit) => sql.Build(session, "r.id", From, order, limit);
+
+        private string From => leading.Length == 0 ? "registry_runs r" : $"{leading}\n{join} registry_runs r ON r.id = {runId}";
 
         public string Token(Statement row) => order.Token(row, ColumnCount, of.fingerprint);
 
@@ -156,14 +166,14 @@ internal sealed class RunSearchSql
                 return;
             }
 
-            from = $"registry_params d {join} registry_runs r ON r.id = d.run_id";
+            StartWith("registry_params d", "d.run_id");
             var value = sql.Bind(lead.Value!);
             sql.Where($"d.key = {sql.Bind(lead.Key)} AND SUBSTR(d.value, 1, 100) = SUBSTR({value}, 1, 100) AND d.value = {value}");
         }
 
         private void LeadByMetric(string key, int isNan)
         {
-            from = $"{Latest} m0 {join} registry_runs r ON r.id = m0.run_id";
+            StartWith($"{Latest} m0", "m0.run_id");
             sql.Where($"m0.experiment_id = {sql.Bind(of.experiments[0])} AND m0.key = {sql.Bind(key)} AND m0.is_nan = {isNan}");
             metrics.Add(key, ("m0", isNan == 0));
         }
@@ -180,7 +190,7 @@ internal sealed class RunSearchSql
 
             if (!metrics.ContainsKey(term.Key))
             {
-                if (from == "registry_runs r")
+                if (leading.Length == 0)
                 {
                     LeadByMetric(term.Key, phase);
                 }
@@ -204,9 +214,45 @@ internal sealed class RunSearchSql
         private string JoinMetric(string key, bool isNumber)
         {
             var alias = $"m{metrics.Count}";
-            sql.Join($"{join} {Latest} {alias} ON {alias}.run_id = r.id AND {alias}.key = {sql.Bind(key)}");
+            Join($"{Latest} {alias} ON {alias}.run_id = {runId} AND {alias}.key = {sql.Bind(key)}");
             metrics.Add(key, (alias, isNumber));
             return alias;
+        }
+
+        private void StartWith(string table, string run)
+        {
+            leading.Append(table);
+            runId = run;
+        }
+
+        /// <summary>Joins a table with at most one row for a run.</summary>
+        private void Join(string table)
+        {
+            if (leading.Length == 0)
+            {
+                sql.Join($"{join} {table}");
+            }
+            else
+            {
+                leading.Append($"\n{join} {table}");
+            }
+        }
+
+        /// <summary>A pair that must be there is joined, and so leads before the run itself where it can; any other condition is asked of each run.</summary>
+        private void AddPair(string table, Condition condition)
+        {
+            if (condition.Comparison == Comparison.IsNull || pairs == MostJoined)
+            {
+                sql.WhereTag(table, "t.run_id = r.id", condition);
+                return;
+            }
+
+            var alias = $"t{pairs++}";
+            Join($"{table} {alias} ON {alias}.run_id = {runId} AND {alias}.key = {sql.Bind(condition.Key)}");
+            if (condition.Comparison != Comparison.IsNotNull)
+            {
+                sql.Where(sql.CompareText($"{alias}.value", condition));
+            }
         }
 
         private void Add(Condition condition)
@@ -222,10 +268,10 @@ internal sealed class RunSearchSql
                         : $"({alias}.is_nan = 1 OR {sql.CompareNumber($"{alias}.value", condition)})");
                     break;
                 case Entity.Param:
-                    sql.WhereTag("registry_params", "t.run_id = r.id", condition);
+                    AddPair("registry_params", condition);
                     break;
                 case Entity.Tag:
-                    sql.WhereTag("registry_tags", "t.run_id = r.id", condition);
+                    AddPair("registry_tags", condition);
                     break;
                 case Entity.Dataset:
                     var column = condition.Key == "context" ? "i.context" : $"d.{condition.Key}";

@@ -133,7 +133,7 @@ internal static class RunTable
 
     private static async Task<Dictionary<string, RunRows.RunHead>> HeadsAsync(Session session, bool postgres, IReadOnlyList<string> ids)
     {
-        using var find = session.Statement($"SELECT {RunSearchSql.Columns} FROM registry_runs r WHERE r.id {(postgres ? "= ANY($1::text[])" : "IN (SELECT value FROM json_each($1))")}");
+        using var find = session.Statement($"SELECT {RunRows.Columns} FROM registry_runs r WHERE r.id {(postgres ? "= ANY($1::text[])" : "IN (SELECT value FROM json_each($1))")}");
         _ = postgres ? find.Bind(ids.ToArray()) : find.Bind(JsonSerializer.Serialize(ids));
         var heads = new Dictionary<string, RunRows.RunHead>(ids.Count, StringComparer.Ordinal);
         while (await find.NextAsync())

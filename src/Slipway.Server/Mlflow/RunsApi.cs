@@ -100,7 +100,15 @@ internal sealed class RunsApi(Runs runs)
         await call.SendEmptyAsync();
     }
 
-    private async Task GetAsync(MlflowCall call) => await call.SendObjectAsync("run", await runs.GetAsync(RunId(call.Input), call.Ct), MlflowJson.Run);
+    private async Task GetAsync(MlflowCall call)
+    {
+        var run = await runs.GetAsync(RunId(call.Input), call.Ct);
+        await call.SendAsync(json =>
+        {
+            json.WritePropertyName("run");
+            MlflowJson.KnownRun(json, run);
+        });
+    }
 
     private async Task SearchAsync(MlflowCall call)
     {
@@ -115,7 +123,24 @@ internal sealed class RunsApi(Runs runs)
                 PageToken = call.Input.Text("page_token"),
             },
             call.Ct);
-        await call.SendAsync(json => MlflowJson.Page(json, "runs", page, MlflowJson.Run));
+        await call.SendAsync(json =>
+        {
+            if (page.Items.Count > 0)
+            {
+                json.WriteStartArray("runs");
+                foreach (var run in page.Items)
+                {
+                    MlflowJson.KnownRun(json, run);
+                }
+
+                json.WriteEndArray();
+            }
+
+            if (page.NextToken is not null)
+            {
+                json.WriteString("next_page_token", page.NextToken);
+            }
+        });
     }
 
     private bool QuickMetric(HttpContext http, byte[] body, [NotNullWhen(true)] out Task? answered)

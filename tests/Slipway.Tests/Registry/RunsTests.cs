@@ -58,6 +58,46 @@ public sealed class RunsTests
     }
 
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Every_change_of_a_run_is_in_the_next_read(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var (runs, experiments, models) = (world.Get<Runs>(), world.Get<Experiments>(), world.Get<LoggedModels>());
+        var e = await experiments.CreateAsync(TestWorld.Ada, "e", [], Ct);
+        var run = await runs.CreateAsync(TestWorld.Ada, new CreateRun { ExperimentId = e.Id, Name = "first" }, Ct);
+        var model = await models.CreateAsync(TestWorld.Ada, new CreateLoggedModel { ExperimentId = e.Id, Name = "m" }, Ct);
+        var other = await models.CreateAsync(TestWorld.Ada, new CreateLoggedModel { ExperimentId = e.Id, Name = "o" }, Ct);
+        (Func<Task> Change, Func<Run, bool> Seen)[] changes =
+        [
+            (() => runs.LogParamAsync(TestWorld.Ada, run.Id, new Param("p", "1"), Ct), r => r.Params is [{ Value: "1" }]),
+            (() => runs.SetTagAsync(TestWorld.Ada, run.Id, new Tag("t", "1"), Ct), r => Tag(r, "t") == "1"),
+            (() => runs.SetTagAsync(TestWorld.Ada, run.Id, new Tag("t", "2"), Ct), r => Tag(r, "t") == "2"),
+            (() => runs.DeleteTagAsync(TestWorld.Ada, run.Id, "t", Ct), r => Tag(r, "t") is null),
+            (() => runs.LogMetricAsync(TestWorld.Ada, run.Id, new MetricPoint("m", 1, 1, 1), Ct), r => r.Metric("m") == 1),
+            (() => runs.LogBatchAsync(TestWorld.Ada, run.Id, [new MetricPoint("m", 2, 2, 2), new MetricPoint("n", 3, 2, 2)], [], [], Ct), r => r.Metric("m") == 2 && r.Metric("n") == 3),
+            (() => runs.LogInputAsync(TestWorld.Ada, run.Id, new DatasetInput("d", "1", "local", "s", null, null, null), Ct), r => r.Inputs is [{ Name: "d" }]),
+            (() => runs.LogInputsAsync(TestWorld.Ada, run.Id, [], [model.Id], Ct), r => r.ModelInputs is [var link] && link.ModelId == model.Id),
+            (() => models.LogOutputsAsync(TestWorld.Ada, run.Id, [new ModelLink(other.Id)], Ct), r => r.ModelOutputs is [var link] && link.ModelId == other.Id),
+            (() => runs.LogModelAsync(TestWorld.Ada, run.Id, """{"artifact_path":"a","flavors":{},"utc_time_created":"now","run_id":"r"}""", Ct), r => Tag(r, "mlflow.log-model.history") is not null),
+            (() => runs.UpdateAsync(TestWorld.Ada, run.Id, new RunChange(Name: "second"), Ct), r => r.Name == "second"),
+            (() => runs.FinishAsync(TestWorld.Ada, run.Id, RunStatus.Finished, Ct), r => r is { Status: RunStatus.Finished, EndedAt: not null }),
+            (() => runs.DeleteAsync(TestWorld.Ada, run.Id, Ct), r => r.Deleted),
+            (() => runs.RestoreAsync(TestWorld.Ada, run.Id, Ct), r => !r.Deleted),
+            (() => experiments.DeleteAsync(TestWorld.Ada, e.Id, Ct), r => r.Deleted),
+            (() => experiments.RestoreAsync(TestWorld.Ada, e.Id, Ct), r => !r.Deleted),
+        ];
+        var search = new RunSearch { ExperimentIds = [e.Id], View = View.All };
+        foreach (var (change, seen) in changes)
+        {
+            Assert.Same(await runs.GetAsync(run.Id, Ct), await runs.GetAsync(run.Id, Ct));
+            await change();
+            var found = Assert.Single((await runs.SearchAsync(search, Ct)).Items);
+            Assert.True(seen(found) && seen(await runs.GetAsync(run.Id, Ct)), found.ToString());
+        }
+
+        static string? Tag(Run run, string key) => run.Tags.FirstOrDefault(t => t.Key == key)?.Value;
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Latest_metric_is_the_largest_by_step_time_and_value(Engine engine)
     {
         await using var world = await TestWorld.CreateAsync(engine);
