@@ -13,6 +13,12 @@ namespace Slipway.Monitoring;
 /// <param name="Label">The label in force.</param>
 public sealed record LabelledPrediction(string Id, string Variant, DateTimeOffset At, IReadOnlyList<float> Outputs, double Label);
 
+/// <summary>A prediction with the label in force, if it has one.</summary>
+/// <param name="Prediction">The prediction; its features are left out.</param>
+/// <param name="Label">The label's value, or null.</param>
+/// <param name="LabelAt">When the label became known, or null.</param>
+public sealed record Outcome(Prediction Prediction, double? Label, DateTimeOffset? LabelAt);
+
 /// <summary>The truth about one prediction, as it became known.</summary>
 /// <param name="PredictionId">The prediction's id; at most 512 characters.</param>
 /// <param name="Value">The outcome; for a yes-or-no question 1 or 0. Finite.</param>
@@ -51,6 +57,7 @@ public sealed class Labels
 
     private const int LongestId = 512;
     private const int ParkedAtOnce = 5_000;
+    private const int LabelsAtOnce = 200_000;
     private readonly Database database;
     private readonly PredictionArchive archive;
     private readonly Journal journal;
@@ -166,6 +173,33 @@ public sealed class Labels
         return found.Values.OrderByDescending(p => p.At).ThenBy(p => p.Id, StringComparer.Ordinal).Take(limit).ToArray();
     }
 
+    /// <summary>
+    /// Predictions of an endpoint with event time in [from, to), with their labels, one by one in no promised order. At most
+    /// 200,000 labels are in memory: more are read slice by slice of event time.
+    /// </summary>
+    /// <param name="endpoint">The endpoint.</param>
+    /// <param name="modelVersion">One version in the form `flights/2`, or null for all.</param>
+    /// <param name="from">First event time.</param>
+    /// <param name="to">Event time from which nothing is read any more.</param>
+    /// <param name="labels">Whether labels are read; false: every label is null.</param>
+    /// <param name="ct">Cancels.</param>
+    public async IAsyncEnumerable<Outcome> OutcomesAsync(
+        string endpoint, string? modelVersion, DateTimeOffset from, DateTimeOffset to, bool labels, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
+    {
+        await archive.Log.CommitAsync(ct);
+        long start = Time.ToMicros(from), last = Time.ToMicros(to);
+        while (start < last)
+        {
+            (Dictionary<string, KnownLabel> known, long end) = labels ? await SliceAsync(endpoint, modelVersion, start, last, ct) : ([], last);
+            await foreach (Prediction p in archive.ScanAsync(endpoint, modelVersion, start, end, features: false, ct))
+            {
+                yield return known.TryGetValue(p.Id, out KnownLabel label) ? new Outcome(p, label.Value, label.At) : new Outcome(p, null, null);
+            }
+
+            start = end;
+        }
+    }
+
     /// <summary>Labels in force of an endpoint, by state.</summary>
     public async Task<IReadOnlyDictionary<string, long>> CountAsync(string endpoint, CancellationToken ct)
     {
@@ -224,6 +258,19 @@ public sealed class Labels
                 new { endpoint, model, from, to }),
             ct);
         return rows.ToDictionary(r => r.PredictionId, r => new KnownLabel(r.Value, Time.FromMicros(r.AtUs)), StringComparer.Ordinal);
+    }
+
+    /// <summary>The labels in force from a time on, as many as one slice may hold, and the event time up to which they are complete.</summary>
+    private async Task<(Dictionary<string, KnownLabel> Known, long End)> SliceAsync(string endpoint, string? model, long from, long to, CancellationToken ct)
+    {
+        string where = $"FROM monitoring_labels WHERE endpoint = @endpoint{(model is null ? "" : " AND model_version = @model")} AND event_us >= @from AND event_us < @to AND state = 'joined' AND is_current = 1";
+        // The slice ends before the first label that does not fit, or behind it when that one shares the slice's first instant.
+        long? behind = await database.ReadAsync(
+            s => s.ScalarAsync<long?>($"SELECT event_us {where} ORDER BY event_us LIMIT 1 OFFSET {LabelsAtOnce}", new { endpoint, model, from, to }), ct);
+        long end = behind is not { } at ? to : at > from ? at : at + 1;
+        IReadOnlyList<LabelRow> rows = await database.ReadAsync(
+            s => s.QueryAsync<LabelRow>($"SELECT prediction_id AS PredictionId, value AS Value, at_us AS AtUs {where}", new { endpoint, model, from, to = end }), ct);
+        return (rows.ToDictionary(r => r.PredictionId, r => new KnownLabel(r.Value, Time.FromMicros(r.AtUs)), StringComparer.Ordinal), end);
     }
 
     /// <summary>A number that changes whenever a label in force of that window is added or replaced: the sum of revisions plus one.</summary>

@@ -11,7 +11,8 @@ namespace Slipway.Serving;
 /// <param name="Lower">Lower end of the interval of the difference.</param>
 /// <param name="Upper">Upper end.</param>
 /// <param name="Why">Why something is undefined; null if nothing is.</param>
-internal sealed record Comparison(string Test, double? Difference, double? Statistic, double? P, double? Lower, double? Upper, string? Why)
+/// <param name="Error">Standard error of the difference, where the test estimates one.</param>
+internal sealed record Comparison(string Test, double? Difference, double? Statistic, double? P, double? Lower, double? Upper, string? Why, double? Error = null)
 {
     public static Comparison Undefined(string test, string why) => new(test, null, null, null, null, null, why);
 }
@@ -141,7 +142,13 @@ internal static class FixedHorizon
         var above = draws.Count(draw => draw >= 0);
         // One more on either side: a bootstrap of finite length never proves a probability of zero.
         var p = Math.Min(1, 2.0 * (Math.Min(below, above) + 1) / (Draws + 1));
-        return new("bootstrap", difference, null, p, At(alpha / 2), At(1 - (alpha / 2)), null);
+        return new("bootstrap", difference, null, p, At(alpha / 2), At(1 - (alpha / 2)), null, Spread(draws));
+
+        static double Spread(double[] draws)
+        {
+            var mean = draws.Average();
+            return Math.Sqrt(draws.Sum(draw => (draw - mean) * (draw - mean)) / (draws.Length - 1));
+        }
 
         double At(double share) => draws[Math.Clamp((int)Math.Round(share * (Draws - 1)), 0, Draws - 1)];
     }
