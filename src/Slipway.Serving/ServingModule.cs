@@ -28,6 +28,8 @@ public static class ServingModule
         services.AddSingleton<RouteFollower>();
         services.AddSingleton<ModelRepository>();
         services.AddSingleton<RolloutTransitions>();
+        services.AddSingleton<MetricQueries>();
+        services.AddSingleton<ExperimentObserver>();
         services.AddSingleton<RolloutObserver>();
         services.AddSingleton<RolloutReactions>();
         services.AddSingleton(p => new Endpoints(

@@ -30,6 +30,9 @@ public sealed record ServingOptions
     /// <summary>Numbers of one row's inputs up to which they are logged; an image is not.</summary>
     public int MaxLoggedFeatures { get; init; } = 4096;
 
+    /// <summary>Whether metrics of analyses may be asked of this machine, such as a Prometheus beside the server.</summary>
+    public bool MetricsFromLoopback { get; init; }
+
     /// <summary>How often a node compares its routes with the stored ones, beside being told of changes.</summary>
     public TimeSpan RoutePoll { get; init; } = TimeSpan.FromMilliseconds(250);
 

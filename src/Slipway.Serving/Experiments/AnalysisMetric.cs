@@ -81,6 +81,12 @@ public sealed record AnalysisMetric
     /// <summary>Measurements below which it does not pass.</summary>
     public int MinMeasurements { get; init; } = 1;
 
+    /// <summary>Log: what counts once. Entities, if requests of one entity are alike.</summary>
+    public ExperimentUnit Unit { get; init; } = ExperimentUnit.Request;
+
+    /// <summary>Log: how long after its exposure a unit's outcomes count; younger units are left out of both arms. Zero: whatever is known counts.</summary>
+    public TimeSpan AttributionWindow { get; init; }
+
     /// <summary>Log: units of each arm below which there is no data.</summary>
     public long MinSamplesPerArm { get; init; } = 100;
 
@@ -96,6 +102,8 @@ public sealed record AnalysisMetric
         {
             case MetricProvider.Log:
                 faults.AddRange(Compare?.Faults() ?? ["the prediction log needs what to compare"]);
+                Require(AttributionWindow >= TimeSpan.Zero && (AttributionWindow > TimeSpan.Zero || Compare is not { MissingIsZero: true }),
+                    "without an attribution window nothing says when a missing label becomes a zero");
                 break;
             case MetricProvider.Monitor:
                 Require(!string.IsNullOrWhiteSpace(Point), "a monitor needs the metric of its points");
