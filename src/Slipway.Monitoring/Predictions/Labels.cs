@@ -174,26 +174,28 @@ public sealed class Labels
     }
 
     /// <summary>
-    /// Predictions of an endpoint with event time in [from, to), with their labels, one by one in no promised order. At most
-    /// 200,000 labels are in memory: more are read slice by slice of event time.
+    /// Which variants answered an endpoint's requests with event time in [from, to), and what became of it: answers, and exposures whose prediction itself is
+    /// not in the log, with their labels, one by one in no promised order. Of the labels at most 200,000 are in memory: more are read slice by slice of event time.
     /// </summary>
     /// <param name="endpoint">The endpoint.</param>
-    /// <param name="modelVersion">One version in the form `flights/2`, or null for all.</param>
     /// <param name="from">First event time.</param>
     /// <param name="to">Event time from which nothing is read any more.</param>
     /// <param name="labels">Whether labels are read; false: every label is null.</param>
     /// <param name="ct">Cancels.</param>
     public async IAsyncEnumerable<Outcome> OutcomesAsync(
-        string endpoint, string? modelVersion, DateTimeOffset from, DateTimeOffset to, bool labels, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
+        string endpoint, DateTimeOffset from, DateTimeOffset to, bool labels, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
     {
         await archive.Log.CommitAsync(ct);
         long start = Time.ToMicros(from), last = Time.ToMicros(to);
         while (start < last)
         {
-            (Dictionary<string, KnownLabel> known, long end) = labels ? await SliceAsync(endpoint, modelVersion, start, last, ct) : ([], last);
-            await foreach (Prediction p in archive.ScanAsync(endpoint, modelVersion, start, end, features: false, ct))
+            (Dictionary<string, KnownLabel> known, long end) = labels ? await SliceAsync(endpoint, start, last, ct) : ([], last);
+            foreach (PredictionKind kind in new[] { PredictionKind.Live, PredictionKind.Exposure })
             {
-                yield return known.TryGetValue(p.Id, out KnownLabel label) ? new Outcome(p, label.Value, label.At) : new Outcome(p, null, null);
+                await foreach (Prediction p in archive.ScanAsync(endpoint, kind, start, end, ct))
+                {
+                    yield return known.TryGetValue(p.Id, out KnownLabel label) ? new Outcome(p, label.Value, label.At) : new Outcome(p, null, null);
+                }
             }
 
             start = end;
@@ -261,15 +263,15 @@ public sealed class Labels
     }
 
     /// <summary>The labels in force from a time on, as many as one slice may hold, and the event time up to which they are complete.</summary>
-    private async Task<(Dictionary<string, KnownLabel> Known, long End)> SliceAsync(string endpoint, string? model, long from, long to, CancellationToken ct)
+    private async Task<(Dictionary<string, KnownLabel> Known, long End)> SliceAsync(string endpoint, long from, long to, CancellationToken ct)
     {
-        string where = $"FROM monitoring_labels WHERE endpoint = @endpoint{(model is null ? "" : " AND model_version = @model")} AND event_us >= @from AND event_us < @to AND state = 'joined' AND is_current = 1";
+        const string where = "FROM monitoring_labels WHERE endpoint = @endpoint AND event_us >= @from AND event_us < @to AND state = 'joined' AND is_current = 1";
         // The slice ends before the first label that does not fit, or behind it when that one shares the slice's first instant.
         long? behind = await database.ReadAsync(
-            s => s.ScalarAsync<long?>($"SELECT event_us {where} ORDER BY event_us LIMIT 1 OFFSET {LabelsAtOnce}", new { endpoint, model, from, to }), ct);
+            s => s.ScalarAsync<long?>($"SELECT event_us {where} ORDER BY event_us LIMIT 1 OFFSET {LabelsAtOnce}", new { endpoint, from, to }), ct);
         long end = behind is not { } at ? to : at > from ? at : at + 1;
         IReadOnlyList<LabelRow> rows = await database.ReadAsync(
-            s => s.QueryAsync<LabelRow>($"SELECT prediction_id AS PredictionId, value AS Value, at_us AS AtUs {where}", new { endpoint, model, from, to = end }), ct);
+            s => s.QueryAsync<LabelRow>($"SELECT prediction_id AS PredictionId, value AS Value, at_us AS AtUs {where}", new { endpoint, from, to = end }), ct);
         return (rows.ToDictionary(r => r.PredictionId, r => new KnownLabel(r.Value, Time.FromMicros(r.AtUs)), StringComparer.Ordinal), end);
     }
 

@@ -51,7 +51,7 @@ internal record struct UnitOutcome(int Count, double Sum, bool Any)
 internal static class MetricValue
 {
     /// <summary>
-    /// The number, or null if this prediction has none (it failed and the metric needs an answer, or its label is not known). NaN is a number: it makes every
+    /// The number, or null if this prediction has none (it failed or its outputs are not in the log and the metric needs them, or its label is not known). NaN is a number: it makes every
     /// figure of the metric undefined.
     /// </summary>
     /// <param name="metric">What is read.</param>
@@ -69,12 +69,12 @@ internal static class MetricValue
             case MetricSource.Label:
                 return label is { } known ? (metric.Kind == MetricKind.Proportion ? (known >= metric.PositiveFrom ? 1 : 0) : known) : metric.MissingIsZero ? 0 : null;
             case MetricSource.NanRate:
-                return !ok ? null : prediction.Outputs.Any(output => !float.IsFinite(output)) ? 1 : 0;
+                return !ok || prediction.Kind == PredictionKind.Exposure ? null : prediction.Outputs.Any(output => !float.IsFinite(output)) ? 1 : 0;
             default:
                 break;
         }
 
-        if (!ok || (metric.NeedsLabels && label is null))
+        if (!ok || prediction.Kind == PredictionKind.Exposure || (metric.NeedsLabels && label is null))
         {
             return null;
         }

@@ -9,7 +9,7 @@ namespace Slipway.Serving;
 /// labels; nothing of it is on the way of a request.
 /// </summary>
 internal sealed class ExperimentObserver(
-    Database database, Deployments deployments, Labels labels, Monitors monitors, MetricQueries queries, TimeProvider clock)
+    Database database, Deployments deployments, Predictions predictions, Labels labels, Monitors monitors, MetricQueries queries, TimeProvider clock)
 {
     /// <summary>One look at an A/B test.</summary>
     /// <param name="rollout">Whose variants are compared.</param>
@@ -26,7 +26,7 @@ internal sealed class ExperimentObserver(
         var adjusted = new List<(int Arm, ulong Hash, double Outcome)>();
         await reader.ReadAsync(from, now, spec.Cuped ? Gather : null, ct);
         var cuped = spec.Cuped ? await AdjustAsync(reader, spec, adjusted, from, ct) : null;
-        var data = new ExperimentData(reader.Arms, reader.Expected, cuped, from, now - spec.AttributionWindow, reader.Anonymous, 0, reader.Sampled);
+        var data = new ExperimentData(reader.Arms, reader.Expected, cuped, from, now - spec.AttributionWindow, reader.Anonymous, reader.LeftOut, reader.Sampled);
         return Experiment.Judge(spec, data, memory, now);
 
         void Gather(MatureUnit unit, ReadOnlySpan<UnitOutcome> outcomes)
@@ -73,6 +73,26 @@ internal sealed class ExperimentObserver(
             [.. arms.Select((arm, i) => new BanditArmReport(
                 arm.Variant, earned[i].N, earned[i].Weight > 0 && double.IsFinite(earned[i].Mean) ? earned[i].Mean : null, unbiased[i].Mean, unbiased[i].Error, next.PBest?[i], present[i], next.Weights[i]))],
             next.Moved, best, next.Why);
+    }
+
+    /// <summary>Pairs of answers to the same requests since the rollout was proposed.</summary>
+    /// <param name="rollout">Whose variant got copies.</param>
+    /// <param name="variant">The variant; null: the first candidate.</param>
+    /// <param name="ct">Cancels.</param>
+    public async Task<ShadowReport> ShadowAsync(Rollout rollout, string? variant, CancellationToken ct)
+    {
+        variant ??= rollout.Spec.First;
+        var comparison = new ShadowComparison();
+        await foreach (var pair in predictions.ShadowPairsAsync(rollout.Endpoint, rollout.ProposedAt, clock.GetUtcNow(), ct))
+        {
+            if (pair.Variant == variant)
+            {
+                comparison.Add(
+                    pair.PredictionId, new(pair.PrimaryStatus == 200, pair.PrimaryLatencyMicros, pair.PrimaryOutputs), new(pair.Status == 200, pair.LatencyMicros, pair.Outputs));
+            }
+        }
+
+        return comparison.Report(variant);
     }
 
     /// <summary>
@@ -168,11 +188,11 @@ internal sealed class ExperimentObserver(
     }
 
     /// <summary>The shares of the arms since each revision of the route, oldest first.</summary>
-    private async Task<IReadOnlyList<WeightsSince>> WeightsAsync(string endpoint, IReadOnlyList<ExperimentArm> arms, CancellationToken ct)
+    private async Task<IReadOnlyList<RevisionWeights>> WeightsAsync(string endpoint, IReadOnlyList<ExperimentArm> arms, CancellationToken ct)
     {
         var history = await deployments.HistoryAsync(endpoint, 1000, ct);
-        return [.. history.OrderBy(revision => revision.Spec.Revision).Select(revision => new WeightsSince(
-            Time.ToMicros(revision.At), [.. arms.Select(arm => (revision.Spec.Variants.FirstOrDefault(variant => variant.Name == arm.Variant)?.Percent ?? 0) / 100)]))];
+        return [.. history.OrderBy(revision => revision.Spec.Revision).Select(revision => new RevisionWeights(
+            revision.Spec.Revision, Time.ToMicros(revision.At), [.. arms.Select(arm => (revision.Spec.Variants.FirstOrDefault(variant => variant.Name == arm.Variant)?.Percent ?? 0) / 100)]))];
     }
 
     private async Task<Measurement> MeasureAsync(Rollout rollout, AnalysisSpec spec, AnalysisMetric metric, Dictionary<string, AnalysisLook> looks, CancellationToken ct) => metric.Provider switch

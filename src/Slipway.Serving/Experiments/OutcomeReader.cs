@@ -5,10 +5,11 @@ using Slipway.Monitoring;
 
 namespace Slipway.Serving;
 
-/// <summary>The weights of a span of time, as the route's history tells.</summary>
-/// <param name="From">Since when, Unix microseconds.</param>
+/// <summary>The weights of one revision of the route.</summary>
+/// <param name="Revision">Its number.</param>
+/// <param name="From">Since when it was in force, Unix microseconds.</param>
 /// <param name="Shares">Share of each arm, 0 to 1.</param>
-internal sealed record WeightsSince(long From, IReadOnlyList<double> Shares);
+internal sealed record RevisionWeights(long Revision, long From, IReadOnlyList<double> Shares);
 
 /// <summary>One mature unit.</summary>
 /// <param name="Arm">Which arm it saw first.</param>
@@ -25,7 +26,7 @@ internal readonly record struct MatureUnit(int Arm, long At, int Weights, ulong 
 /// </summary>
 internal sealed class OutcomeReader(
     Labels labels, string endpoint, IReadOnlyList<ExperimentArm> arms, IReadOnlyList<MetricSpec> metrics, ExperimentUnit unit, TimeSpan window,
-    IReadOnlyList<WeightsSince> weights)
+    IReadOnlyList<RevisionWeights> weights)
 {
     /// <summary>Entities in memory.</summary>
     public const int MostUnits = 500_000;
@@ -49,6 +50,9 @@ internal sealed class OutcomeReader(
 
     /// <summary>Units that are requests because no key came with them.</summary>
     public long Anonymous { get; private set; }
+
+    /// <summary>Predictions whose variant was not decided by a slot.</summary>
+    public long LeftOut { get; private set; }
 
     /// <summary>Share of entities that is in memory.</summary>
     public double Sampled => _threshold == ulong.MaxValue ? 1 : _threshold / (double)ulong.MaxValue;
@@ -76,17 +80,24 @@ internal sealed class OutcomeReader(
         // First exposures need no labels, and outcomes need all first exposures.
         if (unit == ExperimentUnit.Entity)
         {
-            await foreach (var outcome in ScanAsync(from, now, labelled: false, ct))
+            await foreach (var outcome in labels.OutcomesAsync(endpoint, from, now, labels: false, ct))
             {
-                Expose(outcome.Prediction);
+                if (Counts(outcome.Prediction))
+                {
+                    Expose(outcome.Prediction);
+                }
             }
         }
 
         var outcomes = new UnitOutcome[metrics.Count];
         var cells = unit == ExperimentUnit.Entity ? new UnitOutcome[_entities.Count * metrics.Count] : [];
-        await foreach (var outcome in ScanAsync(from, now, _labelled, ct))
+        await foreach (var outcome in labels.OutcomesAsync(endpoint, from, now, _labelled, ct))
         {
-            if (unit == ExperimentUnit.Entity)
+            if (!Counts(outcome.Prediction))
+            {
+                LeftOut++;
+            }
+            else if (unit == ExperimentUnit.Entity)
             {
                 Collect(outcome, cells);
             }
@@ -107,7 +118,7 @@ internal sealed class OutcomeReader(
     public async Task<IReadOnlyDictionary<ulong, double>> HistoryAsync(MetricSpec metric, DateTimeOffset from, DateTimeOffset to, CancellationToken ct)
     {
         var history = new Dictionary<ulong, UnitOutcome>();
-        await foreach (var outcome in labels.OutcomesAsync(endpoint, null, from, to, metric.NeedsLabels, ct))
+        await foreach (var outcome in labels.OutcomesAsync(endpoint, from, to, metric.NeedsLabels, ct))
         {
             if (outcome.Prediction.EntityKey is { } key && Hash(key) is var hash && _index.ContainsKey(hash)
                 && MetricValue.Of(metric, outcome.Prediction, outcome.Label) is { } value)
@@ -119,17 +130,8 @@ internal sealed class OutcomeReader(
         return history.ToDictionary(entry => entry.Key, entry => entry.Value.Value(metric.Kind));
     }
 
-    private async IAsyncEnumerable<Outcome> ScanAsync(
-        DateTimeOffset from, DateTimeOffset to, bool labelled, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
-    {
-        foreach (var version in arms.Select(arm => arm.ModelVersion).Distinct(StringComparer.Ordinal))
-        {
-            await foreach (var outcome in labels.OutcomesAsync(endpoint, version, from, to, labelled, ct))
-            {
-                yield return outcome;
-            }
-        }
-    }
+    // Match rules, overrides, previews and copies say nothing about the slots, and an answer of stable in place of another variant is not stable's own.
+    private static bool Counts(Prediction prediction) => prediction.Reason is DecisionReason.Slot or DecisionReason.None;
 
     private void Expose(Prediction prediction)
     {
@@ -144,7 +146,7 @@ internal sealed class OutcomeReader(
         if (!known)
         {
             index = _entities.Count;
-            _entities.Add(new(hash, at, arm, false, prediction.EntityKey is null));
+            _entities.Add(new(hash, at, prediction.Revision, arm, false, prediction.EntityKey is null));
             if (_entities.Count > MostUnits)
             {
                 Halve();
@@ -155,7 +157,7 @@ internal sealed class OutcomeReader(
 
         var entity = _entities[index];
         var crossed = entity.Crossed || entity.Arm != arm;
-        _entities[index] = at < entity.At ? entity with { At = at, Arm = arm, Crossed = crossed } : entity with { Crossed = crossed };
+        _entities[index] = at < entity.At ? entity with { At = at, Revision = prediction.Revision, Arm = arm, Crossed = crossed } : entity with { Crossed = crossed };
     }
 
     private void Halve()
@@ -197,7 +199,7 @@ internal sealed class OutcomeReader(
                 Take(outcome, at, arm, hash, outcomes);
             }
 
-            Finish(new(hash, at, arm, false, false), outcomes, each);
+            Finish(new(hash, at, outcome.Prediction.Revision, arm, false, false), outcomes, each);
         }
     }
 
@@ -245,7 +247,7 @@ internal sealed class OutcomeReader(
         arm.Exposed++;
         arm.Crossovers += entity.Crossed ? 1 : 0;
         Anonymous += entity.Anonymous ? 1 : 0;
-        var span = WeightsAt(entity.At);
+        var span = WeightsAt(entity);
         if (span < 0)
         {
             _unknownWeights++;
@@ -288,12 +290,16 @@ internal sealed class OutcomeReader(
         each?.Invoke(new(entity.Arm, entity.At, span, entity.Hash), outcomes);
     }
 
-    private int WeightsAt(long at)
+    // Records of before revisions were logged are placed by their time.
+    private int WeightsAt(in Entity entity)
     {
         var found = -1;
-        for (var i = 0; i < weights.Count && weights[i].From <= at; i++)
+        for (var i = 0; i < weights.Count; i++)
         {
-            found = i;
+            if (entity.Revision > 0 ? weights[i].Revision == entity.Revision : weights[i].From <= entity.At)
+            {
+                found = i;
+            }
         }
 
         return found;
@@ -319,5 +325,5 @@ internal sealed class OutcomeReader(
     private static long Micros(TimeSpan span) => span.Ticks / TimeSpan.TicksPerMicrosecond;
 
     [StructLayout(LayoutKind.Auto)]
-    private readonly record struct Entity(ulong Hash, long At, byte Arm, bool Crossed, bool Anonymous);
+    private readonly record struct Entity(ulong Hash, long At, long Revision, byte Arm, bool Crossed, bool Anonymous);
 }

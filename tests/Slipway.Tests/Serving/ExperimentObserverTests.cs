@@ -274,18 +274,21 @@ public sealed class ExperimentObserverTests
         }
 
         AnalysisMetric psi = new() { Name = "psi", Provider = MetricProvider.Monitor, Point = "psi", Column = "sepal" };
-        Assert.Equal(Verdict.NoData, await MeasureAsync(psi));
+        await IsAsync(Verdict.NoData, psi);
         world.Clock.Advance(TimeSpan.FromDays(1));
+        // A window closes when a later prediction has been seen.
+        Append(world, "later", null, "candidate", world.Clock.GetUtcNow());
         await world.Get<Monitors>().EvaluateAsync(monitor.Id, None);
-        Assert.Equal(Verdict.Pass, await MeasureAsync(psi with { Name = "limits" }));
-        Assert.Equal(Verdict.Pass, await MeasureAsync(psi with { Name = "bounds", AtMost = 0.1 }));
-        Assert.Equal(Verdict.Fail, await MeasureAsync(psi with { Name = "strict", AtMost = 1e-9 }));
-        Assert.Equal(Verdict.NoData, await MeasureAsync(psi with { Name = "unknown", Column = "petal" }));
+        await IsAsync(Verdict.Pass, psi with { Name = "limits" });
+        await IsAsync(Verdict.Pass, psi with { Name = "bounds", AtMost = 0.1 });
+        await IsAsync(Verdict.Fail, psi with { Name = "strict", AtMost = 1e-9 });
+        await IsAsync(Verdict.NoData, psi with { Name = "unknown", Column = "petal" });
 
-        async Task<Verdict> MeasureAsync(AnalysisMetric metric)
+        async Task IsAsync(Verdict expected, AnalysisMetric metric)
         {
             await world.Get<ExperimentObserver>().MeasureAsync(rollout, new AnalysisSpec { Metrics = [metric] }, new(Verdict.Pass, [], AnalysisMemory.Empty), 1, None);
-            return (await world.Get<ExperimentObserver>().MeasurementsAsync(rollout.Id, 10, None)).First(m => m.Metric == metric.Name).Verdict;
+            var measured = (await world.Get<ExperimentObserver>().MeasurementsAsync(rollout.Id, 10, None)).First(m => m.Metric == metric.Name);
+            Assert.True(measured.Verdict == expected, $"{metric.Name}: {measured}");
         }
     }
 
