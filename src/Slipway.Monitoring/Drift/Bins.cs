@@ -50,12 +50,17 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
     }
 
     /// <summary>The distinct reference quantiles 1/parts to 1 - 1/parts; tied quantiles collapse. Ten parts are `quantile10`, 200 are `quantile200`.</summary>
-    public static Bins OfQuantiles(double[] sorted, int parts = 10)
+    public static Bins OfQuantiles(double[] sorted, int parts = 10) => OfQuantiles(sorted.Length, i => sorted[i], parts);
+
+    /// <summary>The same of values of which only some are known by their rank: those of <see cref="QuantileRanks"/>.</summary>
+    public static Bins OfQuantiles(int length, Func<int, double> ranked, int parts = 10)
     {
         var edges = new List<double>(parts - 1);
         for (int part = 1; part < parts; part++)
         {
-            double edge = Quantile(sorted, (double)part / parts);
+            double at = (length - 1) * ((double)part / parts);
+            int below = (int)Math.Floor(at);
+            double edge = Between(ranked(below), ranked(Math.Min(below + 1, length - 1)), at - below);
             if (edges.Count == 0 || edge > edges[^1])
             {
                 edges.Add(edge);
@@ -64,6 +69,10 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
 
         return new Bins(parts == 10 ? QuantileRule : FineQuantileRule, edges.ToArray(), []);
     }
+
+    /// <summary>The ranks that <see cref="OfQuantiles(int, Func{int, double}, int)"/> asks for, ascending.</summary>
+    public static int[] QuantileRanks(int length, int parts = 10) =>
+        [.. Enumerable.Range(1, parts - 1).Select(part => (int)Math.Floor((length - 1) * ((double)part / parts))).SelectMany(below => new[] { below, Math.Min(below + 1, length - 1) }).Distinct().Order()];
 
     /// <summary>One bin for each of the most frequent values (ties: the smaller value first) and `other` for the rest.</summary>
     public static Bins OfCategories(double[] sorted)
@@ -162,6 +171,7 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
     }
 
     /// <summary>Adds the counts of finite values to <paramref name="counts"/> (<see cref="Count"/> long).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void CountInto(ReadOnlySpan<double> values, Span<long> counts)
     {
         if (ByQuantiles && Edges.Length <= MostCompared)
@@ -251,6 +261,47 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
         Vector512<double> Edge(int at) => Vector512.Create(at < Edges.Length ? Edges[at] : double.PositiveInfinity);
     }
 
+    /// <summary>Adds the counts of finite values, and writes the bin of each to <paramref name="places"/>; for quantile bins with at most 255 edges.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public void Place(ReadOnlySpan<double> values, Span<long> counts, Span<byte> places)
+    {
+        ref double edges = ref MemoryMarshal.GetArrayDataReference(padded ??= Pad(Edges));
+        places = places[..values.Length];
+        int i = 0;
+        for (; i <= values.Length - 4; i += 4)
+        {
+            Search(ref edges, values.Slice(i, 4), out nint p0, out nint p1, out nint p2, out nint p3);
+            places[i] = (byte)p0;
+            places[i + 1] = (byte)p1;
+            places[i + 2] = (byte)p2;
+            places[i + 3] = (byte)p3;
+        }
+
+        for (; i < values.Length; i++)
+        {
+            places[i] = (byte)IndexOf(values[i]);
+        }
+
+        Span<int> a = stackalloc int[256], b = stackalloc int[256];
+        a.Clear();
+        b.Clear();
+        for (i = 0; i <= places.Length - 2; i += 2)
+        {
+            a[places[i]]++;
+            b[places[i + 1]]++;
+        }
+
+        if (i < places.Length)
+        {
+            a[places[i]]++;
+        }
+
+        for (int bin = 0; bin <= Edges.Length; bin++)
+        {
+            counts[bin] += a[bin] + b[bin];
+        }
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void CountBySearching(ReadOnlySpan<double> values, Span<long> counts)
     {
@@ -259,19 +310,9 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
         a.Clear();
         b.Clear();
         int i = 0;
-        // Four searches run side by side without a branch, so that their loads overlap.
         for (; i <= values.Length - 4; i += 4)
         {
-            double v0 = values[i], v1 = values[i + 1], v2 = values[i + 2], v3 = values[i + 3];
-            nint p0 = 0, p1 = 0, p2 = 0, p3 = 0;
-            for (nint step = 128; step > 0; step >>= 1)
-            {
-                p0 += Step(ref edges, p0, step, v0);
-                p1 += Step(ref edges, p1, step, v1);
-                p2 += Step(ref edges, p2, step, v2);
-                p3 += Step(ref edges, p3, step, v3);
-            }
-
+            Search(ref edges, values.Slice(i, 4), out nint p0, out nint p1, out nint p2, out nint p3);
             a[(int)p0]++;
             b[(int)p1]++;
             a[(int)p2]++;
@@ -287,6 +328,21 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
         {
             counts[IndexOf(values[i])]++;
         }
+    }
+
+    /// <summary>Four searches run side by side without a branch, so that their loads overlap.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Search(ref double edges, ReadOnlySpan<double> four, out nint p0, out nint p1, out nint p2, out nint p3)
+    {
+        double v0 = four[0], v1 = four[1], v2 = four[2], v3 = four[3];
+        (p0, p1, p2, p3) = (0, 0, 0, 0);
+        for (nint step = 128; step > 0; step >>= 1)
+        {
+            p0 += Step(ref edges, p0, step, v0);
+            p1 += Step(ref edges, p1, step, v1);
+            p2 += Step(ref edges, p2, step, v2);
+            p3 += Step(ref edges, p3, step, v3);
+        }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         static nint Step(ref double edges, nint at, nint step, double value)
@@ -294,14 +350,14 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
             bool above = Unsafe.Add(ref edges, at + step - 1) < value;
             return -(nint)Unsafe.BitCast<bool, byte>(above) & step;
         }
+    }
 
-        static double[] Pad(double[] edges)
-        {
-            double[] to = new double[256];
-            Array.Fill(to, double.PositiveInfinity);
-            edges.CopyTo(to, 0);
-            return to;
-        }
+    private static double[] Pad(double[] edges)
+    {
+        double[] to = new double[256];
+        Array.Fill(to, double.PositiveInfinity);
+        edges.CopyTo(to, 0);
+        return to;
     }
 
     private static Bins OfWidth(string rule, double low, double high, int count)

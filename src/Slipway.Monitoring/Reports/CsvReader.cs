@@ -10,11 +10,15 @@ namespace Slipway.Monitoring;
 /// </summary>
 internal sealed class CsvReader
 {
-    /// <summary>The longest row; a longer one is a file that is no CSV.</summary>
-    private const int BlockBytes = 4 << 20;
+    /// <summary>The longest row; a longer one is a file that is no CSV. With the begun row of the block before, a block stays within a pooled array of 4 MB.</summary>
+    private const int BlockBytes = (4 << 20) - (64 << 10);
     private const int SampleBytes = 1 << 20;
     private const int SampleRows = 1_000;
     private const int MostColumns = 10_000;
+
+    /// <summary>Short texts of a block that are remembered by their bytes.</summary>
+    private const int Remembered = 1 << RememberedBits;
+    private const int RememberedBits = 12;
 
     private static readonly double[] Powers = Enumerable.Range(0, 23).Select(e => Math.Pow(10, e)).ToArray();
 
@@ -251,12 +255,13 @@ internal sealed class CsvReader
             }
         }
 
-        int row = 0;
-        while (!text.IsEmpty)
+        int row = 0, at = 0;
+        var seen = new (ulong Key, int Code)[Remembered];
+        while (at < text.Length)
         {
-            if (text[0] == '\n' || (text[0] == '\r' && text.Length > 1 && text[1] == '\n'))
+            if (text[at] == '\n' || (text[at] == '\r' && at + 1 < text.Length && text[at + 1] == '\n'))
             {
-                text = text[(text[0] == '\n' ? 1 : 2)..];
+                at += text[at] == '\n' ? 1 : 2;
                 continue;
             }
 
@@ -264,22 +269,26 @@ internal sealed class CsvReader
             bool last = false;
             for (; !last && c < width; c++)
             {
-                // Most fields are short and bare; a quoted one takes the careful way.
-                int end = 0;
+                // Most numbers are short and bare, and are read while their end is looked for; anything else takes the careful way.
+                if (block.Numbers[c] is { } numbers && Bare(text, at, out int end, out numbers[row]))
+                {
+                    last = end >= text.Length || text[end] != separator;
+                    at = end + (last && end < text.Length && text[end] == '\r' ? 2 : 1);
+                    continue;
+                }
+
                 ReadOnlySpan<byte> field;
-                bool quoted = text.Length > 0 && text[0] == '"';
+                bool quoted = at < text.Length && text[at] == '"';
                 if (quoted)
                 {
-                    field = Quoted(text, out end);
+                    field = Quoted(text[at..], out end);
+                    end += at;
                 }
                 else
                 {
-                    while (end < text.Length && text[end] != separator && text[end] != '\n')
-                    {
-                        end++;
-                    }
-
-                    field = text[..end];
+                    int length = text[at..].IndexOfAny(separator, (byte)'\n');
+                    end = length < 0 ? text.Length : at + length;
+                    field = text[at..end];
                 }
 
                 last = end >= text.Length || text[end] == '\n' || (quoted && text[end] == '\r');
@@ -289,33 +298,22 @@ internal sealed class CsvReader
                     end += quoted && end < text.Length && text[end] == '\r' ? 1 : 0;
                 }
 
-                text = end >= text.Length ? [] : text[(end + 1)..];
-                if (block.Numbers[c] is { } numbers)
+                at = Math.Min(text.Length, end + 1);
+                if (block.Numbers[c] is { } values)
                 {
                     if (field.IsEmpty)
                     {
-                        numbers[row] = ColumnSketch.Null;
+                        values[row] = ColumnSketch.Null;
                     }
-                    else if (!TryNumber(field, out numbers[row]))
+                    else if (!TryNumber(field, out values[row]))
                     {
-                        numbers[row] = ColumnSketch.Null;
+                        values[row] = ColumnSketch.Null;
                         block.Violations[c]++;
                     }
                 }
-                else if (field.IsEmpty && !quoted)
-                {
-                    block.Codes[c][row] = -1;
-                }
                 else
                 {
-                    ulong hash = System.IO.Hashing.XxHash3.HashToUInt64(field);
-                    if (!known[c]!.TryGetValue(hash, out int code))
-                    {
-                        known[c]![hash] = code = block.Categories[c].Count;
-                        block.Categories[c].Add(Text(field, quoted));
-                    }
-
-                    block.Codes[c][row] = code;
+                    block.Codes[c][row] = field.IsEmpty && !quoted ? -1 : Code(field, quoted, c, known[c]!, block.Categories[c], seen);
                 }
             }
 
@@ -330,6 +328,93 @@ internal sealed class CsvReader
 
         block.Rows = row;
         return block;
+    }
+
+    /// <summary>The index of a text in its column of the block. Short ones are remembered by their bytes, without hashing them.</summary>
+    private static int Code(ReadOnlySpan<byte> field, bool quoted, int column, Dictionary<ulong, int> known, List<string> categories, (ulong Key, int Code)[] seen)
+    {
+        if (quoted || field.Length is 0 or > 6)
+        {
+            return Find(field, quoted, known, categories);
+        }
+
+        ulong key = 0;
+        foreach (byte b in field)
+        {
+            key = (key << 8) | b;
+        }
+
+        // Length and column fill the bytes that no text of six reaches; columns beyond that range are looked up.
+        if (column > byte.MaxValue)
+        {
+            return Find(field, quoted, known, categories);
+        }
+
+        key |= ((ulong)column << 56) | ((ulong)field.Length << 48);
+        ref (ulong Key, int Code) slot = ref seen[(int)((key * 0x9e3779b97f4a7c15) >> (64 - RememberedBits))];
+        if (slot.Key != key)
+        {
+            slot = (key, Find(field, quoted, known, categories));
+        }
+
+        return slot.Code;
+    }
+
+    private static int Find(ReadOnlySpan<byte> field, bool quoted, Dictionary<ulong, int> known, List<string> categories)
+    {
+        ulong hash = System.IO.Hashing.XxHash3.HashToUInt64(field);
+        if (!known.TryGetValue(hash, out int code))
+        {
+            known[hash] = code = categories.Count;
+            categories.Add(Text(field, quoted));
+        }
+
+        return code;
+    }
+
+    /// <summary>A number of at most 15 digits, with or without a point, up to a separator or the end of the row; false when the field is anything else.</summary>
+    /// <param name="text">Rows.</param>
+    /// <param name="start">Where the field begins.</param>
+    /// <param name="end">Where it ends: at a separator, a line's end, or the text's.</param>
+    /// <param name="value">The number.</param>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveInlining)]
+    private bool Bare(ReadOnlySpan<byte> text, int start, out int end, out double value)
+    {
+        int i = start;
+        bool negative = i < text.Length && text[i] == '-';
+        i += negative ? 1 : 0;
+        int first = i, point = -1;
+        ulong mantissa = 0;
+        for (; i < text.Length; i++)
+        {
+            uint digit = (uint)text[i] - '0';
+            if (digit <= 9)
+            {
+                mantissa = mantissa * 10 + digit;
+            }
+            else if (text[i] == '.' && point < 0)
+            {
+                point = i;
+            }
+            else
+            {
+                break;
+            }
+        }
+
+        end = i;
+        int digits = i - first - (point < 0 ? 0 : 1);
+        bool ends = i >= text.Length || text[i] == separator || text[i] == '\n' || (text[i] == '\r' && i + 1 < text.Length && text[i + 1] == '\n');
+        if (digits is 0 or > 15 || !ends)
+        {
+            value = 0;
+            return false;
+        }
+
+        value = mantissa;
+        value = point < 0 ? value : value / Powers[i - 1 - point];
+        value = negative ? -value : value;
+        return true;
     }
 
     /// <summary>Digits with a point and an exponent, exact by one multiplication or division where that is possible (Clinger 1990), otherwise by the library.</summary>

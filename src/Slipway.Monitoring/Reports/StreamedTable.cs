@@ -1,3 +1,6 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
 namespace Slipway.Monitoring;
 
 /// <summary>A CSV file that streams by: each block's columns go into the reference's bins, in file order.</summary>
@@ -63,20 +66,50 @@ internal sealed class ColumnStream(ColumnProfile reference)
         {
             ReadOnlySpan<double> block = values.Slice(start, Math.Min(Moments.Block, values.Length - start));
             sketch!.Add(block);
+            outside += Outside(block, low, high);
+            if (fine is null)
+            {
+                continue;
+            }
+
+            if (ColumnSketch.AllFinite(block))
+            {
+                reference.Fine!.CountInto(block, fine);
+                continue;
+            }
+
             int n = 0;
             foreach (double value in block)
             {
                 kept[n] = value;
-                bool finite = double.IsFinite(value);
-                n += finite ? 1 : 0;
-                outside += finite && (value < low || value > high) ? 1 : 0;
+                n += double.IsFinite(value) ? 1 : 0;
             }
 
-            if (fine is not null)
-            {
-                reference.Fine!.CountInto(kept.AsSpan(0, n), fine);
-            }
+            reference.Fine!.CountInto(kept.AsSpan(0, n), fine);
         }
+    }
+
+    /// <summary>How many finite values lie below or above the reference's range.</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]
+    private static long Outside(ReadOnlySpan<double> values, double low, double high)
+    {
+        ref double first = ref MemoryMarshal.GetReference(values);
+        Vector512<double> least = Vector512.Create(low), most = Vector512.Create(high), end = Vector512.Create(double.PositiveInfinity);
+        Vector512<long> count = Vector512<long>.Zero;
+        int i = 0;
+        for (; i <= values.Length - Vector512<double>.Count; i += Vector512<double>.Count)
+        {
+            Vector512<double> v = Vector512.LoadUnsafe(ref first, (nuint)i);
+            count -= ((Vector512.LessThan(v, least) | Vector512.GreaterThan(v, most)) & Vector512.LessThan(Vector512.Abs(v), end)).AsInt64();
+        }
+
+        long sum = Vector512.Sum(count);
+        for (; i < values.Length; i++)
+        {
+            sum += double.IsFinite(values[i]) && (values[i] < low || values[i] > high) ? 1 : 0;
+        }
+
+        return sum;
     }
 
     public ColumnProfile Profile(long rows) => sketch is not null

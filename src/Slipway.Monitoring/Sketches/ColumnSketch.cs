@@ -245,6 +245,7 @@ internal sealed class ColumnSketch
         Take(kept[..n]);
     }
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]
     private void Take(ReadOnlySpan<double> values)
     {
         if (values.IsEmpty)
@@ -275,10 +276,7 @@ internal sealed class ColumnSketch
 
         if (Distinct is { } distinct)
         {
-            foreach (double value in values)
-            {
-                distinct.Add(value);
-            }
+            distinct.Add(values);
         }
 
         if (Items is { } items)
@@ -292,7 +290,8 @@ internal sealed class ColumnSketch
     }
 
     /// <summary>Whether every value is finite: x - x is 0 for these and NaN for all others.</summary>
-    private static bool AllFinite(ReadOnlySpan<double> values)
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]
+    internal static bool AllFinite(ReadOnlySpan<double> values)
     {
         ref double first = ref MemoryMarshal.GetReference(values);
         int i = 0;

@@ -40,6 +40,37 @@ public sealed class DistinctSketch
     /// <summary>Takes a number; 0.0 and -0.0 are one value.</summary>
     public void Add(double value) => AddHash(SketchForm.Hash(value));
 
+    /// <summary>Takes many numbers.</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]
+    public void Add(ReadOnlySpan<double> values)
+    {
+        int i = 0;
+        for (; i < values.Length && registers is null; i++)
+        {
+            Add(values[i]);
+        }
+
+        if (registers is not { } dense)
+        {
+            return;
+        }
+
+        // Four hashes at once: their multiplications overlap, and most of them change no register.
+        for (; i <= values.Length - 4; i += 4)
+        {
+            ulong a = SketchForm.Hash(values[i]), b = SketchForm.Hash(values[i + 1]), c = SketchForm.Hash(values[i + 2]), d = SketchForm.Hash(values[i + 3]);
+            Raise(dense, a);
+            Raise(dense, b);
+            Raise(dense, c);
+            Raise(dense, d);
+        }
+
+        for (; i < values.Length; i++)
+        {
+            Raise(dense, SketchForm.Hash(values[i]));
+        }
+    }
+
     /// <summary>Takes a text.</summary>
     public void Add(string value) => AddHash(SketchForm.Hash(value));
 
@@ -77,18 +108,23 @@ public sealed class DistinctSketch
     /// <exception cref="SlipwayException">DataLoss when the bytes are no such sketch.</exception>
     public static DistinctSketch FromBytes(ReadOnlyMemory<byte> bytes) => SketchForm.Read(bytes, Read);
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveInlining)]
+    private static void Raise(byte[] dense, ulong hash)
+    {
+        int at = (int)(hash >> (64 - P));
+        byte rank = (byte)(BitOperations.LeadingZeroCount((hash << P) | (1UL << (P - 1))) + 1);
+        if (rank > dense[at])
+        {
+            dense[at] = rank;
+        }
+    }
+
     internal void AddHash(ulong hash)
     {
         byte[]? dense = registers;
         if (dense is not null)
         {
-            int at = (int)(hash >> (64 - P));
-            byte rank = (byte)(BitOperations.LeadingZeroCount((hash << P) | (1UL << (P - 1))) + 1);
-            if (rank > dense[at])
-            {
-                dense[at] = rank;
-            }
-
+            Raise(dense, hash);
             return;
         }
 

@@ -44,6 +44,7 @@ internal sealed record Moments(long Count, double Mean, double M2, double M3, do
     }
 
     /// <summary>Moments of at most <see cref="Block"/> finite values.</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]
     internal static Moments OfBlock(ReadOnlySpan<double> values)
     {
         if (values.IsEmpty)

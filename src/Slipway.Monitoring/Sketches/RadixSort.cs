@@ -18,7 +18,11 @@ internal static class RadixSort
     private const int Least = 4_096;
 
     /// <summary>The finite values, ascending.</summary>
-    public static double[] Finite(ReadOnlySpan<double> values)
+    public static double[] Finite(ReadOnlySpan<double> values) => Sort(Kept(values));
+
+    /// <summary>The finite values, in their order.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static double[] Kept(ReadOnlySpan<double> values)
     {
         double[] kept = new double[values.Length];
         int n = 0;
@@ -28,7 +32,7 @@ internal static class RadixSort
             n += double.IsFinite(value) ? 1 : 0;
         }
 
-        return n == kept.Length ? Sort(kept) : Sort(kept[..n]);
+        return n == kept.Length ? kept : kept[..n];
     }
 
     /// <summary>Sorts in place and gives the array back.</summary>

@@ -212,4 +212,24 @@ public sealed class ReportTests : IDisposable
 
     private string WriteTable(string name, Table table) => Write(
         name, string.Join(',', table.Columns.Select(c => c.Name)) + "\n" + string.Concat(Enumerable.Range(0, table.Rows).Select(i => string.Join(',', table.Columns.Select(c => c.TextAt(i) ?? "")) + "\n")));
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Deciles_of_a_long_column_are_those_of_the_sorted_values(bool ties)
+    {
+        var random = new Random(11);
+        double[] values = [.. Enumerable.Range(0, 120_001).Select(i => i % 50 == 0 ? double.NaN : ties && i % 3 == 0 ? 0.25 : Math.Exp(random.NextDouble() * 4) - 2)];
+        double[] sorted = [.. values.Where(double.IsFinite).Order()];
+        ColumnProfile profile = ColumnProfile.OfReference(TableColumn.OfNumbers("x", values));
+        Assert.Null(profile.Sorted);
+        Assert.Equal(Bins.OfQuantiles(sorted).Edges, profile.Bins.Edges);
+        long[] counts = new long[profile.Bins.Count], fine = new long[profile.Fine!.Count];
+        profile.Bins.CountInto(sorted, counts);
+        profile.Fine.CountInto(sorted, fine);
+        Assert.Equal(counts, profile.Counts);
+        Assert.Equal(fine, profile.FineCounts);
+        Assert.InRange(fine.Max() / (double)sorted.Length, 0.005, ties ? 0.35 : 0.0065);
+        Assert.Equal((values.Length, sorted.Length), (profile.Quality.Rows, profile.Quality.Finite));
+    }
 }
