@@ -78,7 +78,16 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
         var version = await models.ResolveAsync(modelVersion, ct);
         if (await monitors.FindAsync(endpoint, $"{version.Name}/{version.Version}", ct) is null)
         {
-            await references.WatchAsync(Self, endpoint, modelVersion, ct);
+            try
+            {
+                await references.WatchAsync(Self, endpoint, modelVersion, null, null, ct);
+            }
+            catch (SlipwayException e) when (e.Code == ErrorCode.InvalidArgument)
+            {
+                // What a client stored as the reference is none: better watched against its first window than not at all.
+                Log.Unreadable(log, modelVersion, endpoint, e.Sentence);
+                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, null, null, ct);
+            }
         }
     }
 
@@ -128,6 +137,9 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
     {
         [LoggerMessage(LogLevel.Warning, "Monitoring of endpoint {Endpoint} did not go over to {ModelVersion}: {Why}")]
         public static partial void Unwatched(ILogger logger, string modelVersion, string endpoint, string why);
+
+        [LoggerMessage(LogLevel.Warning, "{ModelVersion} on endpoint {Endpoint} is compared with its first window: {Why}")]
+        public static partial void Unreadable(ILogger logger, string modelVersion, string endpoint, string why);
 
         [LoggerMessage(LogLevel.Warning, "{ModelVersion} is stable on endpoint {Endpoint} but is not the champion: {Why}")]
         public static partial void Uncrowned(ILogger logger, string modelVersion, string endpoint, string why);

@@ -29,10 +29,17 @@ public sealed class References
     internal References(Models models, Registry.Runs runs, Monitors monitors, DataLayout layout) => (this.models, this.runs, this.monitors, this.layout) = (models, runs, monitors, layout);
 
     /// <summary>Watches a version on an endpoint against its stored reference; without one, against the first full window with enough rows.</summary>
-    public async Task<Monitoring.Monitor> WatchAsync(Actor actor, string endpoint, string modelVersion, CancellationToken ct) =>
+    /// <param name="actor">Who.</param>
+    /// <param name="endpoint">The endpoint.</param>
+    /// <param name="modelVersion"><c>flights/3</c> or <c>flights@champion</c>.</param>
+    /// <param name="window">How event time is cut; null is weeks against a stored reference, days otherwise.</param>
+    /// <param name="thresholds">When points alert; null is the defaults.</param>
+    /// <param name="ct">Stops waiting.</param>
+    /// <exception cref="SlipwayException">InvalidArgument when the stored reference cannot be read; Conflict when the version is watched in another way.</exception>
+    public async Task<Monitoring.Monitor> WatchAsync(Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, CancellationToken ct) =>
         await FindAsync(endpoint, modelVersion, ct) is { } request
-            ? await monitors.WatchAsync(actor, request, ct)
-            : await WatchFirstWindowAsync(actor, endpoint, modelVersion, null, null, ct);
+            ? await monitors.WatchAsync(actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds }, ct)
+            : await WatchFirstWindowAsync(actor, endpoint, modelVersion, window, thresholds, ct);
 
     internal async Task<Monitoring.Monitor> WatchFirstWindowAsync(Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, CancellationToken ct)
     {
@@ -94,6 +101,12 @@ public sealed class References
 
             return await Task.Run(() => Read(file, about), ct) with { Endpoint = endpoint, ModelVersion = $"{version.Name}/{version.Version}" };
         }
+        catch (DuckDB.NET.Data.DuckDBException e)
+        {
+            // Any client may have written the file.
+            throw new SlipwayException(
+                ErrorCode.InvalidArgument, $"the reference of run {runId} cannot be read", e.Message.Split('\n')[0].Replace(file, Rows, StringComparison.Ordinal), $"correct {Rows} and {About} of the run", e);
+        }
         finally
         {
             File.Delete(file);
@@ -127,8 +140,16 @@ public sealed class References
     private async Task<Description> ReadAboutAsync(string runId, CancellationToken ct)
     {
         await using var content = await runs.OpenArtifactAsync(runId, About, ct);
-        return await JsonSerializer.DeserializeAsync<Description>(content, CanonicalJson.Options, ct)
-            ?? throw new SlipwayException(ErrorCode.DataLoss, $"the reference of run {runId} cannot be read", "its description is null");
+        try
+        {
+            return await JsonSerializer.DeserializeAsync<Description>(content, CanonicalJson.Options, ct) is { Features.Count: > 0 } about
+                ? about
+                : throw SlipwayException.Invalid($"the reference of run {runId} cannot be read", $"{About} names no features", $"correct {About} of the run");
+        }
+        catch (JsonException e)
+        {
+            throw new SlipwayException(ErrorCode.InvalidArgument, $"the reference of run {runId} cannot be read", $"{About}: {e.Message}", $"correct {About} of the run", e);
+        }
     }
 
     private static void Write(string file, TabularData table, float[] scores, int kept)

@@ -93,7 +93,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
                 {
                     bool full = monitor.NextUs is not null || Time.FromMicros(first) - start <= config.Window.Length / PartOfFull;
                     Adopted? adopted = monitor.Reference.Length == 0 && full ? await AdoptAsync(monitor, config, start, ct) : null;
-                    written += await CloseAsync(monitor, config, reference, start, watermark, adopted, ct);
+                    written += await CloseAsync(monitor, adopted?.Told ?? config, adopted is null ? reference : MonitorReference.None(adopted.Told.Type), start, watermark, adopted, ct);
                     if (adopted is not null)
                     {
                         monitor = await FindAsync(monitor.Id, ct) ?? throw SlipwayException.NotFound("monitor", monitor.Id, "slipway monitor list");
@@ -113,7 +113,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
             }
         }
 
-        written += await ReviseAsync(monitor, config, reference, ct);
+        written += monitor.Reference.Length > 0 ? await ReviseAsync(monitor, config, reference, ct) : 0;
         if (monitor.LastError is not null)
         {
             await database.WriteAsync(tx => tx.ExecuteAsync("UPDATE monitoring_monitors SET last_error = NULL WHERE id = @Id", new { monitor.Id }), ct);
@@ -125,7 +125,9 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
     private async Task<int> CloseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, DateTimeOffset watermark, Adopted? adopted, CancellationToken ct)
     {
         (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, reference, start, ct);
-        MonitorPoint[] points = [.. measure.Drift(), .. measure.Performance()];
+        // Until something tells what the model predicts, its performance has no name.
+        bool told = adopted is not null || monitor.Reference.Length > 0;
+        MonitorPoint[] points = [.. measure.Drift(), .. told ? measure.Performance() : []];
         long expected = Time.ToMicros(start), now = clock.NowMicros();
         bool written = await database.WriteAsync(
             async tx =>
@@ -195,7 +197,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         using var content = new MemoryStream(CanonicalJson.Serialize(reference));
         BlobInfo blob = await blobs.PutAsync(content, ct);
         byte[] text = CanonicalJson.Serialize(told);
-        return new Adopted(blob.Hash, reference, System.Text.Encoding.UTF8.GetString(text), Digest.Sha256Hex(text), start);
+        return new Adopted(blob.Hash, reference, told, System.Text.Encoding.UTF8.GetString(text), Digest.Sha256Hex(text), start);
     }
 
     private async Task ReferAsync(Tx tx, MonitorRow monitor, Adopted adopted)
@@ -327,5 +329,5 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
     }
 
     /// <summary>A reference that a window made.</summary>
-    private sealed record Adopted(string Hash, MonitorReference Reference, string Config, string ConfigDigest, DateTimeOffset WindowStart);
+    private sealed record Adopted(string Hash, MonitorReference Reference, MonitorConfig Told, string Config, string ConfigDigest, DateTimeOffset WindowStart);
 }

@@ -2,6 +2,7 @@ using System.Globalization;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
+using Slipway.Pipelines;
 
 namespace Slipway.Server.Api;
 
@@ -11,6 +12,12 @@ internal static class MonitoringApi
     private const long LabelBody = 16 << 20;
 
     private sealed record NewLabel(string PredictionId, double Value, DateTimeOffset? At = null, int Revision = 0);
+
+    /// <param name="Endpoint">The endpoint.</param>
+    /// <param name="ModelVersion">Such as flights/3.</param>
+    /// <param name="Window">How event time is cut; absent is weeks against a stored reference, days without one.</param>
+    /// <param name="Thresholds">When points alert; what is absent stands at its default.</param>
+    private sealed record NewMonitor(string Endpoint, string ModelVersion, WindowRule? Window = null, Thresholds? Thresholds = null);
 
     public static void Map(ApiRoutes api)
     {
@@ -36,6 +43,11 @@ internal static class MonitoringApi
     {
         api.Get("/monitors", Permissions.EndpointRead, async c =>
             c.Page([.. (await c.Of<Monitors>().ListAsync(c.Stop)).Where(m => c.Query("endpoint") is not { } endpoint || m.Endpoint == endpoint)], m => m.Id));
+        api.Post("/monitors", Permissions.EndpointCreate, async c =>
+        {
+            var body = await c.BodyAsync<NewMonitor>();
+            return new Created(await c.Of<References>().WatchAsync(c.Actor, body.Endpoint, body.ModelVersion, body.Window, body.Thresholds, c.Stop));
+        });
         api.Get("/monitors/{monitor}", Permissions.EndpointRead, async c => await c.Of<Monitors>().GetAsync(c["monitor"], c.Stop));
         api.Get("/monitors/{monitor}/points", Permissions.EndpointRead, async c =>
         {

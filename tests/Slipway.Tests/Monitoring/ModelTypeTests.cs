@@ -150,6 +150,7 @@ public sealed class ModelTypeTests
         Assert.DoesNotContain(points, p => p.Metric == "psi" && p.WindowStart < Traffic.Monday.AddDays(2));
         Assert.Equal([PointState.Ok, PointState.Alert], points.Where(p => p is { Metric: "psi", Column: "feature 0" }).Select(p => p.State));
         Assert.Equal([40.0, 600, 600, 600], points.Where(p => p.Metric == "rows").Select(p => p.Value!.Value));
+        Assert.DoesNotContain(points, p => p.Metric == "auc" || (p.Metric == "mae" && p.WindowStart == Traffic.Monday));
         await world.Get<Labels>().AppendAsync(TestWorld.Ada, Endpoint, labels, Ct);
         await monitors.EvaluateAsync(monitor.Id, Ct);
         MonitorPoint mae = (await monitors.PointsAsync(monitor.Id, Ct)).Single(p => p.Metric == "mae" && p.WindowStart == Traffic.Monday.AddDays(2));
