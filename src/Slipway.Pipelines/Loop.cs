@@ -30,14 +30,15 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
     public async Task OnFinishedAsync(JournalEntry entry, CancellationToken ct)
     {
         var rollout = entry.Read<RolloutChanged>();
+        var serves = rollout.Serves ?? rollout.Candidate;
         try
         {
-            await WatchAsync(rollout.Endpoint, rollout.Candidate, ct);
+            await WatchAsync(rollout.Endpoint, serves, ct);
         }
         catch (SlipwayException e) when (e.Code is ErrorCode.NotFound or ErrorCode.Conflict or ErrorCode.InvalidArgument)
         {
             // Somebody removed the version or watches it in another way. The monitor of the version before stays, and later entries are not held up.
-            Log.Unwatched(log, rollout.Candidate, rollout.Endpoint, e.Sentence);
+            Log.Unwatched(log, serves, rollout.Endpoint, e.Sentence);
         }
     }
 

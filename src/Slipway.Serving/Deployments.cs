@@ -19,28 +19,30 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
             new { endpoint }) is { } spec ? Read(spec) : null;
 
     /// <summary>Stores a new endpoint with its first route. Its revisions go on counting if the name was used before.</summary>
-    public Task<RouteSpec> CreateAsync(Actor actor, CreateEndpoint request, string modelVersion, CancellationToken ct) => database.WriteAsync(
-        async tx =>
-        {
-            if (await tx.FindAsync<string>("SELECT name FROM serving_endpoints WHERE name = @Name", new { request.Name }) is not null)
-            {
-                throw new SlipwayException(
-                    ErrorCode.AlreadyExists, $"cannot create endpoint '{request.Name}'", "an endpoint of that name exists", "choose another name, or roll the version out on it");
-            }
+    public Task<RouteSpec> CreateAsync(Actor actor, CreateEndpoint request, string modelVersion, CancellationToken ct) =>
+        database.WriteAsync(tx => CreateAsync(tx, actor, request, modelVersion), ct);
 
-            var now = clock.NowMicros();
-            var last = await tx.ScalarAsync<long>("SELECT COALESCE(MAX(revision), 0) FROM serving_route_revisions WHERE endpoint = @Name", new { request.Name });
-            var spec = RouteSpec.First(request.Name, last + 1, modelVersion, request.LogPredictions, request.Settings);
-            await tx.ExecuteAsync(
-                "INSERT INTO serving_endpoints (name, policy, revision, created_by, created_at, updated_at) VALUES (@Name, @Policy, @Revision, @by, @now, @now)",
-                new { request.Name, request.Policy, spec.Revision, by = actor.ToString(), now });
-            await journal.AppendAsync(
-                tx, actor, Events.EndpointCreated, new Subject("endpoint", request.Name), new EndpointCreated(modelVersion, request.Policy, request.LogPredictions),
-                [new Subject("model-version", modelVersion)]);
-            await InsertAsync(tx, actor, spec, "created", now);
-            return spec;
-        },
-        ct);
+    /// <inheritdoc cref="CreateAsync(Actor, CreateEndpoint, string, CancellationToken)"/>
+    public async Task<RouteSpec> CreateAsync(Tx tx, Actor actor, CreateEndpoint request, string modelVersion)
+    {
+        if (await tx.FindAsync<string>("SELECT name FROM serving_endpoints WHERE name = @Name", new { request.Name }) is not null)
+        {
+            throw new SlipwayException(
+                ErrorCode.AlreadyExists, $"cannot create endpoint '{request.Name}'", "an endpoint of that name exists", "choose another name, or roll the version out on it");
+        }
+
+        var now = clock.NowMicros();
+        var last = await tx.ScalarAsync<long>("SELECT COALESCE(MAX(revision), 0) FROM serving_route_revisions WHERE endpoint = @Name", new { request.Name });
+        var spec = RouteSpec.First(request.Name, last + 1, modelVersion, request.LogPredictions, request.Settings);
+        await tx.ExecuteAsync(
+            "INSERT INTO serving_endpoints (name, policy, revision, created_by, created_at, updated_at) VALUES (@Name, @Policy, @Revision, @by, @now, @now)",
+            new { request.Name, request.Policy, spec.Revision, by = actor.ToString(), now });
+        await journal.AppendAsync(
+            tx, actor, Events.EndpointCreated, new Subject("endpoint", request.Name), new EndpointCreated(modelVersion, request.Policy, request.LogPredictions),
+            [new Subject("model-version", modelVersion)]);
+        await InsertAsync(tx, actor, spec, "created", now);
+        return spec;
+    }
 
     /// <summary>Makes a version stable at once. Conflict while a rollout steers the endpoint.</summary>
     public Task<RouteSpec> DeployAsync(Actor actor, string endpoint, string modelVersion, string cause, CancellationToken ct) => database.WriteAsync(

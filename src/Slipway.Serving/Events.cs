@@ -36,7 +36,13 @@ public static class Events
     /// <summary>All traffic is back on stable; body <see cref="Serving.RolloutChanged"/> with the reason as its cause.</summary>
     public const string RolloutAborted = "rollout.aborted";
 
-    /// <summary>The candidate is stable; body <see cref="Serving.RolloutChanged"/>.</summary>
+    /// <summary>A finished rollout is taken back; body <see cref="Serving.RolloutChanged"/>.</summary>
+    public const string RolloutUndone = "rollout.undone";
+
+    /// <summary>The plan has other durations, or another plan before it began; body <see cref="Serving.RolloutChanged"/>.</summary>
+    public const string RolloutEdited = "rollout.edited";
+
+    /// <summary>It ended well; body <see cref="Serving.RolloutChanged"/> that says which version serves now.</summary>
     public const string RolloutFinished = "rollout.finished";
 }
 
@@ -52,4 +58,11 @@ public sealed record EndpointChanged(string Endpoint, long Revision, string Stab
 
 /// <summary>Body of the rollout kinds.</summary>
 public sealed record RolloutChanged(
-    string Rollout, string Endpoint, string Stable, string Candidate, string State, string? Pause, int Step, double Percent, int Attempt, string Cause);
+    string Rollout, string Endpoint, string Stable, string Candidate, string State, string? Pause, int Step, double Percent, int Attempt, string Cause)
+{
+    /// <summary>Of <see cref="Events.RolloutFinished"/>: the version that is stable now; null in older entries, where it is the candidate.</summary>
+    public string? Serves { get; init; }
+
+    /// <summary>Shares by variant, stable aside.</summary>
+    public IReadOnlyDictionary<string, double>? Weights { get; init; }
+}

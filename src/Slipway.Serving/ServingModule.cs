@@ -36,8 +36,8 @@ public static class ServingModule
             p.GetRequiredService<Deployments>(), p.GetRequiredService<LoadedModels>(), p.GetRequiredService<Routes>(), p.GetRequiredService<Inference>(),
             p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Gates>(), p.GetRequiredService<ModelRepository>()));
         services.AddSingleton(p => new Rollouts(
-            p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<RolloutObserver>(), p.GetRequiredService<Routes>(),
-            p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
+            p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<RolloutObserver>(), p.GetRequiredService<Deployments>(), p.GetRequiredService<Routes>(),
+            p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Access>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
         services.AddClockedWork<RolloutWork>();
         services.AddHostedService(p => p.GetRequiredService<RouteFollower>());
         services.AddHostedService(p => p.GetRequiredService<ModelRepository>());

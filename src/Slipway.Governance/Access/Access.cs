@@ -82,6 +82,9 @@ public sealed partial class Access(Database database, Journal journal, TimeProvi
             "ask an owner or admin for a role that has it: " + string.Join(", ", Roles.All.Where(r => r != Roles.Owner && Roles.PermissionsOf([r]).Contains(permission))));
     }
 
+    /// <summary>The roles in force for an actor, read now.</summary>
+    public Task<IReadOnlyList<string>> RolesOfAsync(Actor actor, CancellationToken ct) => database.ReadAsync(session => RolesAsync(session, actor), ct);
+
     /// <summary>The roles in force for an actor: its user's, narrowed to the key's where a key speaks.</summary>
     internal async Task<IReadOnlyList<string>> RolesAsync(Session session, Actor actor)
     {

@@ -1,8 +1,6 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
-using System.Security.Cryptography;
-using System.Text;
 using System.Text.Json;
 using MailKit;
 using MailKit.Net.Smtp;
@@ -54,7 +52,7 @@ internal sealed class Sender(Outbound outbound, Secrets secrets, TimeProvider cl
                 Dictionary<string, string> headers = Headers(message);
                 if (secret is not null)
                 {
-                    headers["Slipway-Signature"] = Sign(secret, clock.GetUtcNow().ToUnixTimeSeconds(), body);
+                    headers["Slipway-Signature"] = OutboundSignature.Of(secret, clock.GetUtcNow(), body);
                 }
 
                 return await outbound.PostAsync(to.Url, loopback, body, headers, ct);
@@ -63,10 +61,6 @@ internal sealed class Sender(Outbound outbound, Secrets secrets, TimeProvider cl
 
     /// <summary>Whether several messages may be told as one: not where each one moves a state at the other end.</summary>
     public static bool KnowsDigest(string kind) => kind is ReceiverKind.Webhook or ReceiverKind.Email or ReceiverKind.Slack;
-
-    /// <summary>The signature header of a body at a moment (Unix seconds).</summary>
-    public static string Sign(string secret, long at, string body) =>
-        $"t={at},v1={Convert.ToHexStringLower(HMACSHA256.HashData(Encoding.UTF8.GetBytes(secret), Encoding.UTF8.GetBytes($"{at}.{body}")))}";
 
     /// <summary>Host, port and security of a mail server's address.</summary>
     /// <exception cref="SlipwayException">InvalidArgument with the rule it breaks.</exception>

@@ -1,3 +1,6 @@
+using System.Text.Json;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Hosting;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
@@ -14,7 +17,11 @@ internal static class ServingApi
 
     private sealed record Because(string? Reason = null);
 
-    private sealed record Promote(bool Full = false);
+    private sealed record Promote(bool Full = false, string? Winner = null);
+
+    private sealed record Undo(string? To = null, string? Reason = null);
+
+    private static readonly TimeSpan WatchInterval = TimeSpan.FromSeconds(1);
 
     public static void Map(ApiRoutes api)
     {
@@ -68,22 +75,107 @@ internal static class ServingApi
     {
         api.Get("/rollouts", Permissions.EndpointRead, async c => c.Page(await c.Of<Rollouts>().ListAsync(c.Query("endpoint"), c.Stop, 1000), r => r.Id));
         api.Post("/rollouts", Permissions.DeploymentCreate, async c =>
-            new Created(await c.Of<Rollouts>().ProposeAsync(c.Actor, await c.BodyAsync<ProposeRollout>(), c.Stop)));
-        api.Get("/rollouts/{rollout}", Permissions.EndpointRead, async c => await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop));
+            new Created(await c.Of<Rollouts>().ProposeAsync(c.Actor, await c.BodyAsync<ProposeRollout>(), c.Stop, Key(c))));
+        api.Get("/rollouts/{rollout}", Permissions.EndpointRead, async c =>
+        {
+            if (!c.Http.Request.Query.ContainsKey("watch"))
+            {
+                return await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop);
+            }
+
+            await WatchAsync(c);
+            return Results.Empty;
+        });
         api.Get("/rollouts/{rollout}/timeline", Permissions.EndpointRead, async c =>
         {
             await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop);
             return new { items = await c.Of<Rollouts>().TimelineAsync(c["rollout"], c.Stop) };
         });
-        api.Post("/rollouts/{rollout}/start", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().StartAsync(c.Actor, c["rollout"], c.Stop));
+        api.Get("/rollouts/{rollout}/actions", Permissions.EndpointRead, async c => new { items = await c.Of<Rollouts>().ActionsAsync(c.Actor, c["rollout"], c.Stop) });
+        api.Get("/rollouts/{rollout}/analysis", Permissions.EndpointRead, async c =>
+        {
+            var rollout = await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop);
+            return new { rollout.LastAnalysis, rollout.Findings, items = (await c.Of<Rollouts>().TimelineAsync(rollout.Id, c.Stop)).Where(e => e.Analysis is not null) };
+        });
+        api.Get("/rollouts/{rollout}/assignment", Permissions.EndpointRead, async c =>
+        {
+            var rollout = await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop);
+            var route = (await c.Of<Endpoints>().GetAsync(rollout.Endpoint, c.Stop)).Route;
+            if (route.Rollout != rollout.Id)
+            {
+                throw new SlipwayException(ErrorCode.Conflict, $"rollout {rollout.Id} assigns nobody", $"it is {rollout.Status.State} and does not steer endpoint '{rollout.Endpoint}'", $"GET /api/v1/endpoints/{rollout.Endpoint}/explain?key=…");
+            }
+
+            var (slot, variant) = await c.Of<Endpoints>().ExplainAsync(rollout.Endpoint, c.Needed("key"), c.Stop);
+            return new { slot, variant, route.Revision, route.Salt };
+        });
+        api.Put("/rollouts/{rollout}/plan", Permissions.DeploymentCreate, async c =>
+            await c.Of<Rollouts>().EditAsync(c.Actor, c["rollout"], await c.BodyAsync<RolloutSpec>(), c.Stop, Key(c)));
+        api.Post("/rollouts/{rollout}/start", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().StartAsync(c.Actor, c["rollout"], c.Stop, Key(c)));
         api.Post("/rollouts/{rollout}/pause", Permissions.DeploymentCreate, async c =>
-            await c.Of<Rollouts>().PauseAsync(c.Actor, c["rollout"], (await c.BodyAsync<Because>()).Reason ?? $"{c.Actor.Name} paused it", c.Stop));
-        api.Post("/rollouts/{rollout}/resume", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().ResumeAsync(c.Actor, c["rollout"], c.Stop));
+            await c.Of<Rollouts>().PauseAsync(c.Actor, c["rollout"], (await c.BodyAsync<Because>()).Reason ?? $"{c.Actor.Name} paused it", c.Stop, Key(c)));
+        api.Post("/rollouts/{rollout}/resume", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().ResumeAsync(c.Actor, c["rollout"], c.Stop, Key(c)));
         api.Post("/rollouts/{rollout}/promote", Permissions.DeploymentCreate, async c =>
-            await c.Of<Rollouts>().PromoteAsync(c.Actor, c["rollout"], (await c.BodyAsync<Promote>()).Full, c.Stop));
+        {
+            var body = await c.BodyAsync<Promote>();
+            return await c.Of<Rollouts>().PromoteAsync(c.Actor, c["rollout"], body.Full, c.Stop, body.Winner, Key(c));
+        });
+        api.Post("/rollouts/{rollout}/approve", Permissions.ApprovalGrant, async c =>
+            await c.Of<Rollouts>().ApproveAsync(c.Actor, c["rollout"], (await c.BodyAsync<Because>()).Reason, c.Stop, Key(c)));
         api.Post("/rollouts/{rollout}/abort", Permissions.DeploymentRollback, async c =>
-            await c.Of<Rollouts>().AbortAsync(c.Actor, c["rollout"], (await c.BodyAsync<Because>()).Reason ?? $"{c.Actor.Name} aborted it", c.Stop));
-        api.Post("/rollouts/{rollout}/retry", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().RetryAsync(c.Actor, c["rollout"], c.Stop));
+            await c.Of<Rollouts>().AbortAsync(c.Actor, c["rollout"], (await c.BodyAsync<Because>()).Reason ?? $"{c.Actor.Name} aborted it", c.Stop, Key(c)));
+        api.Post("/rollouts/{rollout}/retry", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().RetryAsync(c.Actor, c["rollout"], c.Stop, Key(c)));
+        api.Post("/rollouts/{rollout}/undo", Permissions.DeploymentRollback, async c =>
+        {
+            var body = await c.BodyAsync<Undo>();
+            return await c.Of<Rollouts>().UndoAsync(c.Actor, c["rollout"], body.To, body.Reason, c.Stop, Key(c));
+        });
+    }
+
+    private static string? Key(Call c) => c.Http.Request.Headers["Idempotency-Key"] is { Count: > 0 } values
+        ? values.Count == 1 && values[0] is { Length: > 0 } key ? key : throw new SlipwayException(ErrorCode.InvalidArgument, "the header Idempotency-Key is not valid", "it is empty or given twice", "send one value of 1 to 200 characters")
+        : null;
+
+    /// <summary>Sends the rollout whenever it has changed, the present state first, until it has ended or the client leaves.</summary>
+    private static async Task WatchAsync(Call c)
+    {
+        var rollouts = c.Of<Rollouts>();
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(c.Stop, c.Of<IHostApplicationLifetime>().ApplicationStopping);
+        var rollout = await rollouts.GetAsync(c["rollout"], stop.Token);
+        c.Http.Response.ContentType = "text/event-stream";
+        c.Http.Response.Headers.CacheControl = "no-store";
+        c.Http.Response.Headers["X-Accel-Buffering"] = "no";
+        var (last, silence) = ("", 0);
+        try
+        {
+            while (true)
+            {
+                // Looks that move nothing change the analysis but not the revision, so the whole is compared.
+                var data = JsonSerializer.Serialize(rollout, ApiJson.Write);
+                if (data != last)
+                {
+                    await c.Http.Response.WriteAsync($"id: {rollout.Rev}\nevent: rollout\ndata: {data}\n\n", stop.Token);
+                    (last, silence) = (data, 0);
+                }
+                else if (++silence % 15 == 0)
+                {
+                    await c.Http.Response.WriteAsync(": still here\n\n", stop.Token);
+                }
+
+                await c.Http.Response.Body.FlushAsync(stop.Token);
+                if (rollout.Status.Ended)
+                {
+                    return;
+                }
+
+                await Task.Delay(WatchInterval, c.Of<TimeProvider>(), stop.Token);
+                rollout = await rollouts.GetAsync(rollout.Id, stop.Token);
+            }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            // The client left or the server stops; the stream ends between two events.
+        }
     }
 
     /// <summary>What each variant is set to, and what it really did in the last minutes on this node.</summary>

@@ -481,6 +481,12 @@ public sealed record RolloutStatus(
     /// <summary>The variant that takes all traffic in the end; null: the first candidate.</summary>
     public string? Winner { get; init; }
 
+    /// <summary>When a variant was first loaded beside stable (for a preview, copies or matches), Unix microseconds, or 0.</summary>
+    public long PreviewSince { get; init; }
+
+    /// <summary>When a bandit last moved shares, Unix microseconds, or 0.</summary>
+    public long MovedAt { get; init; }
+
     /// <summary>When the bake began, Unix microseconds, or 0.</summary>
     public long BakingSince { get; init; }
 

@@ -4,16 +4,23 @@ using Slipway.Serving.Routing;
 
 namespace Slipway.Serving;
 
+/// <summary>A command that may be sent twice: the key of its sender, and what it asks.</summary>
+internal sealed record CommandKey(string Key, string Command);
+
 /// <summary>
 /// The stored rollouts. A transition is one transaction: the status by compare-and-set, the route revision, the timeline row and the journal
 /// entry, so that a crash leaves either all of it or nothing.
 /// </summary>
-internal sealed class RolloutTransitions(Database database, Journal journal, Deployments deployments, TimeProvider clock)
+internal sealed class RolloutTransitions(Database database, Journal journal, Deployments deployments, Secrets secrets, TimeProvider clock)
 {
+    private const string SecretPurpose = "rollout-webhook";
+    private const string Open = "state NOT IN ('Healthy', 'Aborted', 'Superseded')";
+    private static readonly TimeSpan CommandsKept = TimeSpan.FromDays(7);
+
     private const string Columns =
         """
         SELECT id AS Id, endpoint AS Endpoint, stable AS Stable, candidate AS Candidate, policy AS Policy, spec AS Spec, status AS Status,
-               analysis AS Analysis, rev AS Rev, proposed_by AS ProposedBy, proposed_at AS ProposedAt, updated_at AS UpdatedAt
+               analysis AS Analysis, findings AS Findings, rev AS Rev, proposed_by AS ProposedBy, proposed_at AS ProposedAt, updated_at AS UpdatedAt
         FROM serving_rollouts
         """;
 
@@ -34,12 +41,12 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
     public async Task<IReadOnlyList<Rollout>> OpenOfAsync(string candidate, CancellationToken ct)
     {
         var rows = await database.ReadAsync(
-            session => session.QueryAsync<Row>($"{Columns} WHERE candidate = @candidate AND state NOT IN ('Healthy', 'Aborted')", new { candidate }), ct);
+            session => session.QueryAsync<Row>($"{Columns} WHERE candidate = @candidate AND {Open}", new { candidate }), ct);
         return [.. rows.Select(Read)];
     }
 
     public Task<IReadOnlyList<string>> OpenAsync(CancellationToken ct) => database.ReadAsync(
-        session => session.QueryAsync<string>("SELECT id FROM serving_rollouts WHERE state NOT IN ('Healthy', 'Aborted') ORDER BY proposed_at, id"), ct);
+        session => session.QueryAsync<string>($"SELECT id FROM serving_rollouts WHERE {Open} ORDER BY proposed_at, id"), ct);
 
     /// <summary>Whether another rollout steers the endpoint, or an older proposal waits for it: rollouts of one endpoint queue.</summary>
     public Task<bool> MustQueueAsync(Rollout rollout, CancellationToken ct) => database.ReadAsync(
@@ -62,22 +69,27 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
             row.Analysis is null ? null : FromJson<AnalysisReport>(row.Analysis)))];
     }
 
-    /// <summary>Stores a proposal. AlreadyExists if the same candidate has an open rollout on the endpoint.</summary>
-    public Task<Rollout> ProposeAsync(Actor actor, ProposeRollout request, string candidate, CancellationToken ct) => database.WriteAsync(
+    /// <summary>
+    /// Stores a proposal. AlreadyExists if the same candidate has an open rollout on the endpoint. Without an endpoint it is the first deployment,
+    /// where the request says that one may be made.
+    /// </summary>
+    public Task<Rollout> ProposeAsync(Actor actor, ProposeRollout request, RolloutSpec spec, string candidate, CommandKey? key, CancellationToken ct) => database.WriteAsync(
         async tx =>
         {
-            var endpoint = await tx.FindAsync<EndpointRow>("SELECT name AS Name, policy AS Policy FROM serving_endpoints WHERE name = @Endpoint", new { request.Endpoint })
-                ?? throw Deployments.Missing(request.Endpoint);
-            var route = await Deployments.FindAsync(tx, request.Endpoint) ?? throw Deployments.Missing(request.Endpoint);
-            if (route.Stable.ModelVersion == candidate)
+            var endpoint = await tx.FindAsync<EndpointRow>("SELECT name AS Name, policy AS Policy FROM serving_endpoints WHERE name = @Endpoint", new { request.Endpoint });
+            if (endpoint is null && !request.CreateEndpoint)
             {
-                throw new SlipwayException(
-                    ErrorCode.AlreadyExists, $"cannot roll out {candidate} on endpoint '{request.Endpoint}'", "it is the stable version there already", "propose another version");
+                throw Deployments.Missing(request.Endpoint);
             }
 
-            var open = await tx.FindAsync<string>(
-                "SELECT id FROM serving_rollouts WHERE endpoint = @Endpoint AND candidate = @candidate AND state NOT IN ('Healthy', 'Aborted')",
-                new { request.Endpoint, candidate });
+            var stable = (await Deployments.FindAsync(tx, request.Endpoint))?.Stable.ModelVersion ?? "";
+            foreach (var arm in spec.Arms(candidate).Where(arm => arm.Role == VariantRole.Candidate && arm.ModelVersion == stable))
+            {
+                throw new SlipwayException(
+                    ErrorCode.AlreadyExists, $"cannot roll out {arm.ModelVersion} on endpoint '{request.Endpoint}'", "it is the stable version there already", "propose another version");
+            }
+
+            var open = await tx.FindAsync<string>($"SELECT id FROM serving_rollouts WHERE endpoint = @Endpoint AND candidate = @candidate AND {Open}", new { request.Endpoint, candidate });
             if (open is not null)
             {
                 throw new SlipwayException(
@@ -85,27 +97,82 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
             }
 
             var now = clock.NowMicros();
+            string? salt = null;
+            if (spec.InheritSalt is { } earlier)
+            {
+                salt = (await FindAsync(tx, earlier) ?? throw SlipwayException.NotFound("rollout", earlier, "slipway rollout list")).Status.Salt ?? earlier;
+            }
+
+            var (plan, keys) = Sealed(spec);
             var rollout = new Rollout(
-                Ids.New(), request.Endpoint, route.Stable.ModelVersion, candidate, request.Policy ?? endpoint.Policy, request.Spec, RolloutStatus.Proposed(now), 1, null,
+                Ids.New(), request.Endpoint, stable, candidate, request.Policy ?? endpoint?.Policy, plan, RolloutStatus.Proposed(now) with { Salt = salt, Cause = spec.Reason ?? "proposed" }, 1, null,
                 actor.Principal, Time.FromMicros(now), Time.FromMicros(now));
             await tx.ExecuteAsync(
                 """
-                INSERT INTO serving_rollouts (id, endpoint, stable, candidate, policy, spec, state, active, status, analysis, rev, proposed_by, proposed_at, updated_at)
-                VALUES (@Id, @Endpoint, @Stable, @Candidate, @Policy, @spec, 'Pending', 0, @status, NULL, 1, @ProposedBy, @now, @now)
+                INSERT INTO serving_rollouts (id, endpoint, stable, candidate, policy, spec, state, active, status, analysis, secrets, rev, proposed_by, proposed_at, updated_at)
+                VALUES (@Id, @Endpoint, @Stable, @Candidate, @Policy, @spec, 'Pending', 0, @status, NULL, @keys, 1, @ProposedBy, @now, @now)
                 """,
-                new { rollout.Id, rollout.Endpoint, rollout.Stable, rollout.Candidate, rollout.Policy, spec = ToJson(rollout.Spec), status = ToJson(rollout.Status), rollout.ProposedBy, now });
+                new { rollout.Id, rollout.Endpoint, rollout.Stable, rollout.Candidate, rollout.Policy, spec = ToJson(rollout.Spec), status = ToJson(rollout.Status), keys, rollout.ProposedBy, now });
+            await KeepAsync(tx, actor, key, rollout.Id, now);
             await TellAsync(tx, actor, rollout, Events.RolloutProposed, null, now);
             return rollout;
         },
         ct);
 
+    /// <summary>Replaces the plan of a rollout that has not moved since it was read; null if it has.</summary>
+    public Task<Rollout?> EditAsync(Actor actor, Rollout before, RolloutSpec spec, CommandKey? key, CancellationToken ct) => database.WriteAsync<Rollout?>(
+        async tx =>
+        {
+            var now = clock.NowMicros();
+            var (plan, keys) = Sealed(spec);
+            var after = before with { Spec = plan, Status = before.Status with { Cause = $"the plan was changed by {actor}" }, Rev = before.Rev + 1, UpdatedAt = Time.FromMicros(now) };
+            // A plan that was read back has no keys of webhooks; those it had stay.
+            var moved = await tx.ExecuteAsync(
+                "UPDATE serving_rollouts SET spec = @spec, status = @status, secrets = COALESCE(@keys, secrets), rev = rev + 1, updated_at = @now WHERE id = @Id AND rev = @Rev",
+                new { spec = ToJson(plan), status = ToJson(after.Status), keys, now, before.Id, before.Rev });
+            if (moved == 0)
+            {
+                return null;
+            }
+
+            await KeepAsync(tx, actor, key, before.Id, now);
+            await TellAsync(tx, actor, after, Events.RolloutEdited, null, now);
+            return after;
+        },
+        ct);
+
+    /// <summary>The rollout of an earlier command with the same key; null if there was none. Conflict if it was another command.</summary>
+    public async Task<string?> DoneAsync(Actor actor, CommandKey key, CancellationToken ct)
+    {
+        var row = await database.ReadAsync(
+            session => session.FindAsync<CommandRow>("SELECT command AS Command, rollout AS Rollout FROM serving_rollout_commands WHERE actor = @Principal AND key = @Key", new { actor.Principal, key.Key }), ct);
+        return row is null ? null : row.Command == key.Command ? row.Rollout
+            : throw new SlipwayException(ErrorCode.Conflict, $"the idempotency key '{key.Key}' cannot be used again", "it was sent with another command", "use a new key for every command");
+    }
+
+    /// <summary>The key of a webhook step, opened; null if it is not signed.</summary>
+    public async Task<string?> SecretAsync(string id, int step, CancellationToken ct) =>
+        await database.ReadAsync(session => session.FindAsync<string>("SELECT secrets FROM serving_rollouts WHERE id = @id", new { id }), ct) is { } keys
+        && FromJson<Dictionary<int, string>>(keys).TryGetValue(step, out var kept) ? secrets.Open(SecretPurpose, kept) : null;
+
+    /// <summary>A newer proposal of the endpoint that would start by itself, if any: the oldest of them.</summary>
+    public async Task<Rollout?> NewerAsync(Rollout rollout, CancellationToken ct)
+    {
+        var rows = await database.ReadAsync(
+            session => session.QueryAsync<Row>(
+                $"{Columns} WHERE endpoint = @Endpoint AND state = 'Pending' AND proposed_at > @at ORDER BY proposed_at, id LIMIT 20",
+                new { rollout.Endpoint, at = Time.ToMicros(rollout.ProposedAt) }),
+            ct);
+        return rows.Select(Read).FirstOrDefault(other => other.Spec.AutoStart);
+    }
+
     /// <summary>Saves a transition; null if another one was faster, then the rollout must be read and judged again.</summary>
-    public Task<Committed?> CommitAsync(Actor actor, Rollout before, Transition transition, CancellationToken ct) => database.WriteAsync<Committed?>(
+    public Task<Committed?> CommitAsync(Actor actor, Rollout before, Transition transition, CancellationToken ct, CommandKey? key = null, RolloutFindings? findings = null) => database.WriteAsync<Committed?>(
         async tx =>
         {
             var now = clock.NowMicros();
             var next = transition.Next;
-            var active = next.State is not (RolloutState.Pending or RolloutState.Healthy or RolloutState.Aborted) ? 1 : 0;
+            var active = next.State is not RolloutState.Pending && !next.Ended ? 1 : 0;
             if (active == 1 && await tx.ScalarAsync<long>(
                 "SELECT COUNT(*) FROM serving_rollouts WHERE endpoint = @Endpoint AND id <> @Id AND active = 1", new { before.Endpoint, before.Id }) > 0
                 && next.State != RolloutState.Aborting)
@@ -113,22 +180,34 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
                 return null;
             }
 
-            var route = await Deployments.FindAsync(tx, before.Endpoint) ?? throw Deployments.Missing(before.Endpoint);
-            var stable = transition.Kind == Events.RolloutStarted ? route.Stable.ModelVersion : before.Stable;
+            var route = await Deployments.FindAsync(tx, before.Endpoint);
+            if (route is null && transition.Route != RouteMove.Create && before.Stable.Length > 0)
+            {
+                throw Deployments.Missing(before.Endpoint);
+            }
+
+            var stable = transition.Kind == Events.RolloutStarted ? route?.Stable.ModelVersion ?? "" : before.Stable;
             var analysis = transition.Analysis ?? before.LastAnalysis;
+            var known = findings ?? before.Findings;
+            if (next.State == RolloutState.Progressing && next.Salt is null)
+            {
+                next = next with { Salt = before.Id };
+            }
+
             var moved = await tx.ExecuteAsync(
                 """
-                UPDATE serving_rollouts SET state = @state, active = @active, status = @status, stable = @stable, analysis = @analysis, rev = rev + 1, updated_at = @now
+                UPDATE serving_rollouts SET state = @state, active = @active, status = @status, stable = @stable, analysis = @analysis, findings = @known, rev = rev + 1, updated_at = @now
                 WHERE id = @Id AND rev = @Rev
                 """,
                 new
                 {
                     state = next.State.ToString(),
                     // An abort of a proposal that never steered the endpoint must not collide with the rollout that does.
-                    active = route.Rollout == before.Id || next.State != RolloutState.Aborting ? active : 0,
+                    active = route?.Rollout == before.Id || next.State != RolloutState.Aborting ? active : 0,
                     status = ToJson(next),
                     stable,
                     analysis = analysis is null ? null : ToJson(analysis),
+                    known = known is null ? null : ToJson(known),
                     now,
                     before.Id,
                     before.Rev,
@@ -138,43 +217,97 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
                 return null;
             }
 
-            var after = before with { Status = next, Stable = stable, Rev = before.Rev + 1, LastAnalysis = analysis, UpdatedAt = Time.FromMicros(now) };
-            var revision = Move(route, after, transition.Route);
-            if (revision is not null)
+            var after = before with { Status = next, Stable = stable, Rev = before.Rev + 1, LastAnalysis = analysis, Findings = known, UpdatedAt = Time.FromMicros(now) };
+            RouteSpec? revision;
+            if (transition.Route == RouteMove.Create)
+            {
+                revision = await deployments.CreateAsync(tx, actor, new CreateEndpoint { Name = before.Endpoint, ModelVersion = before.Candidate, Policy = before.Policy }, before.Candidate);
+            }
+            else if ((revision = route is null ? null : Move(route, after, transition.Route)) is not null)
             {
                 await deployments.SaveAsync(tx, actor, revision, $"rollout {before.Id}: {next.Cause}");
             }
 
+            await KeepAsync(tx, actor, key, before.Id, now);
             await TellAsync(tx, actor, after, transition.Kind, transition.Analysis, now);
             return new Committed(after, revision);
         },
         ct);
 
     /// <summary>Keeps what a look established although nothing moved. Not a state change, so neither the revision nor the journal tells of it.</summary>
-    public Task RememberAsync(Rollout rollout, AnalysisReport look, CancellationToken ct) => database.WriteAsync(
+    public Task RememberAsync(Rollout rollout, RolloutStatus status, AnalysisReport? look, RolloutFindings? findings, CancellationToken ct) => database.WriteAsync(
         tx => tx.ExecuteAsync(
-            "UPDATE serving_rollouts SET status = @status, analysis = @analysis WHERE id = @Id AND rev = @Rev",
-            new { status = ToJson(rollout.Status with { Memory = look.Memory }), analysis = ToJson(look), rollout.Id, rollout.Rev }),
+            "UPDATE serving_rollouts SET status = @status, analysis = COALESCE(@analysis, analysis), findings = COALESCE(@findings, findings) WHERE id = @Id AND rev = @Rev",
+            new { status = ToJson(status), analysis = look is null ? null : ToJson(look), findings = findings is null ? null : ToJson(findings), rollout.Id, rollout.Rev }),
         ct);
 
     private static RouteSpec? Move(RouteSpec route, Rollout rollout, RouteMove move)
     {
         switch (move)
         {
-            case RouteMove.Weigh when route.Rollout is { } other && other != rollout.Id:
+            case RouteMove.Weigh or RouteMove.Settle or RouteMove.Undo when route.Rollout is { } other && other != rollout.Id:
                 throw new SlipwayException(
                     ErrorCode.Conflict, $"cannot change the route of endpoint '{route.Endpoint}'", $"rollout {other} steers it", $"slipway rollout status {other}");
-            case RouteMove.Weigh when route.Rollout == rollout.Id && route.Candidate?.Percent == rollout.Status.Percent:
-                return null;
             case RouteMove.Weigh:
-                return route.WithCandidate(rollout.Id, rollout.Candidate, rollout.Status.Percent);
-            case RouteMove.Revert:
+                return Weighed(route, rollout) is var next && Same(route, next) ? null : next;
+            case RouteMove.Revert or RouteMove.Release:
                 return route.Rollout == rollout.Id ? route.Settled(route.Stable.ModelVersion) : null;
             case RouteMove.Settle:
-                return route.Settled(rollout.Candidate);
+                return route.Settled(rollout.Successor);
+            case RouteMove.Undo:
+                return route.Settled(rollout.Status.UndoneTo!);
             default:
                 return null;
         }
+    }
+
+    /// <summary>The next revision of a route by a rollout's status: every variant with its share, copies and matches.</summary>
+    internal static RouteSpec Weighed(RouteSpec route, Rollout rollout)
+    {
+        var status = rollout.Status;
+        var arms = rollout.Variants
+            .Where(arm => status.Weights?.ContainsKey(arm.Name) ?? arm.Name == "candidate")
+            .Select(arm => new RouteVariant(arm.Name, arm.Role == VariantRole.Baseline ? rollout.Stable : arm.ModelVersion, status.WeightOf(arm.Name)))
+            .ToList();
+        var rest = Math.Max(0, Math.Round(100 - arms.Sum(arm => arm.Percent), 4));
+        IReadOnlyList<RouteVariant> variants = [route.Stable with { Percent = rest }, .. arms];
+        var salt = status.Salt ?? rollout.Id;
+        var before = route.Rollout == rollout.Id && route.Salt == salt && route.Variants.Select(variant => variant.Name).SequenceEqual(variants.Take(route.Variants.Count).Select(variant => variant.Name))
+            ? SlotTable.Decode(route.Slots) : SlotTable.Whole();
+        var slots = SlotTable.Reassign(before, SlotTable.Share([.. variants.Select(variant => variant.Percent)]));
+        return route with { Revision = route.Revision + 1, Salt = salt, Slots = SlotTable.Encode(slots), Variants = variants, Rollout = rollout.Id };
+    }
+
+    private static bool Same(RouteSpec route, RouteSpec next) => ToJson(route) == ToJson(next with { Revision = route.Revision });
+
+    // Keys of webhooks leave the plan before it is stored or shown.
+    private (RolloutSpec Plan, string? Keys) Sealed(RolloutSpec spec)
+    {
+        var keys = new Dictionary<int, string>();
+        var steps = spec.Steps.ToArray();
+        for (var i = 0; i < steps.Length; i++)
+        {
+            if (steps[i].Secret is { Length: > 0 } secret)
+            {
+                keys[i] = secrets.Seal(SecretPurpose, secret);
+                steps[i] = steps[i] with { Secret = null, Signed = true };
+            }
+        }
+
+        return keys.Count == 0 ? (spec, null) : (spec with { Steps = steps }, ToJson(keys));
+    }
+
+    private static async Task KeepAsync(Tx tx, Actor actor, CommandKey? key, string rollout, long now)
+    {
+        if (key is null)
+        {
+            return;
+        }
+
+        await tx.ExecuteAsync("DELETE FROM serving_rollout_commands WHERE at < @old", new { old = now - (CommandsKept.Ticks / TimeSpan.TicksPerMicrosecond) });
+        await tx.ExecuteAsync(
+            "INSERT INTO serving_rollout_commands (actor, key, command, rollout, at) VALUES (@Principal, @Key, @Command, @rollout, @now)",
+            new { actor.Principal, key.Key, key.Command, rollout, now });
     }
 
     private async Task TellAsync(Tx tx, Actor actor, Rollout rollout, string kind, AnalysisReport? analysis, long now)
@@ -201,16 +334,29 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
         await journal.AppendAsync(
             tx, actor, kind, rollout.Subject,
             new RolloutChanged(
-                rollout.Id, rollout.Endpoint, rollout.Stable, rollout.Candidate, status.State.ToString(), status.Pause?.ToString(), status.Step, status.Percent, status.Attempt, status.Cause),
-            [new Subject("endpoint", rollout.Endpoint), new Subject("model-version", rollout.Candidate), new Subject("model-version", rollout.Stable)]);
+                rollout.Id, rollout.Endpoint, rollout.Stable, rollout.Candidate, status.State.ToString(), status.Pause?.ToString(), status.Step, status.Percent, status.Attempt, status.Cause)
+            {
+                Serves = kind == Events.RolloutFinished ? status.UndoneTo ?? (status.BakingSince > 0 || rollout.Stable.Length == 0 ? rollout.Successor : rollout.Stable) : null,
+                Weights = status.Weights,
+            },
+            Links(rollout));
     }
+
+    private static List<Subject> Links(Rollout rollout) =>
+    [
+        new("endpoint", rollout.Endpoint),
+        .. rollout.Variants.Select(variant => variant.ModelVersion).Append(rollout.Stable).Where(version => version.Length > 0).Distinct(StringComparer.Ordinal).Select(version => new Subject("model-version", version)),
+    ];
 
     private static async Task<Rollout?> FindAsync(Session session, string id) =>
         await session.FindAsync<Row>($"{Columns} WHERE id = @id", new { id }) is { } row ? Read(row) : null;
 
     private static Rollout Read(Row row) => new(
         row.Id, row.Endpoint, row.Stable, row.Candidate, row.Policy, FromJson<RolloutSpec>(row.Spec), FromJson<RolloutStatus>(row.Status), row.Rev,
-        row.Analysis is null ? null : FromJson<AnalysisReport>(row.Analysis), row.ProposedBy, Time.FromMicros(row.ProposedAt), Time.FromMicros(row.UpdatedAt));
+        row.Analysis is null ? null : FromJson<AnalysisReport>(row.Analysis), row.ProposedBy, Time.FromMicros(row.ProposedAt), Time.FromMicros(row.UpdatedAt))
+    {
+        Findings = row.Findings is null ? null : FromJson<RolloutFindings>(row.Findings),
+    };
 
     private static string ToJson<T>(T value) => JsonSerializer.Serialize(value, CanonicalJson.Options);
 
@@ -245,6 +391,8 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
 
         public string? Analysis { get; set; }
 
+        public string? Findings { get; set; }
+
         public long Rev { get; set; }
 
         public string ProposedBy { get; set; } = "";
@@ -252,6 +400,13 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
         public long ProposedAt { get; set; }
 
         public long UpdatedAt { get; set; }
+    }
+
+    private sealed class CommandRow
+    {
+        public string Command { get; set; } = "";
+
+        public string Rollout { get; set; } = "";
     }
 
     private sealed class EventRow

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
@@ -8,7 +9,8 @@ using Slipway.Serving.Runtimes;
 namespace Slipway.Serving;
 
 /// <summary>Looks at everything a rollout's next decision depends on.</summary>
-internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Routes routes, Labels labels, TimeProvider clock)
+internal sealed class RolloutObserver(
+    RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Routes routes, Labels labels, Outbound outbound, TimeProvider clock)
 {
     // One look reads at most this many labelled predictions of each variant, the newest.
     private const int MaxLabelled = 50_000;
@@ -21,30 +23,86 @@ internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gate
         {
             var gate = await transitions.MustQueueAsync(rollout, ct) ? GateState.Waiting : await GateAsync(rollout, ct);
             var ready = gate is GateState.Granted or GateState.NotAsked && spec.AutoStart;
-            return new(now, gate, ready ? await WarmAsync(rollout.Endpoint, rollout.Candidate, ct) : null, null, null);
+            return new(now, gate, ready ? await WarmAsync(rollout, ct) : null, null, null) { First = rollout.Stable.Length == 0 && routes.Find(rollout.Endpoint) is null };
         }
 
-        if (status.ExposedSince == 0 || status.Ended || status.State == RolloutState.Aborting)
+        if (status.Ended || status.State is RolloutState.Aborting or RolloutState.RollingBack)
         {
-            return new(now, GateState.NotAsked, null, null, Unexposed(spec, status));
+            return new(now, GateState.NotAsked, null, null, null);
         }
 
-        var since = Time.FromMicros(status.ExposedSince);
-        var sample = new AnalysisSample(Arm(rollout.Endpoint, "stable", since), Arm(rollout.Endpoint, "candidate", since));
-        var guardrails = Analysis.Guardrails(spec.Guardrails, sample, status.Memory);
-        if (AnalysisStep(spec, status) is not { } step)
+        var seen = new Observation(now, GateState.NotAsked, null, null, null)
         {
-            return new(now, GateState.NotAsked, null, guardrails, null);
-        }
-
-        var analysis = step.Analysis ?? spec.Guardrails;
-        sample = sample with { Fresh = Arm(rollout.Endpoint, "candidate", Time.FromMicros(status.StepSince)).Requests };
-        if (analysis.Quality.Count > 0)
+            SupersededBy = spec.OnNewVersion == NewVersionRule.Supersede ? await SuccessorAsync(rollout, ct) : null,
+        };
+        var step = Present(spec, status);
+        if (step is { Kind: "warm" } && status.Weights is not null)
         {
-            sample = await WithQualityAsync(rollout, analysis, sample, ct);
+            seen = seen with { Answer = Warm(rollout, step) };
+        }
+        else if (step is { Kind: "webhook" })
+        {
+            seen = seen with { Answer = await AskAsync(rollout, step, ct) };
         }
 
-        return new(now, GateState.NotAsked, null, guardrails, Analysis.Judge(analysis, sample, status.Memory));
+        if (status.ExposedSince > 0)
+        {
+            seen = seen with { Guardrails = Analysis.Guardrails(spec.Guardrails, Sample(rollout, spec.Guardrails, status.ExposedSince, null), status.Memory) };
+        }
+
+        if (step is { Kind: "analysis", Background: false })
+        {
+            seen = seen with { Analysis = await JudgeAsync(rollout, step.Analysis ?? spec.Guardrails, status.StepSince, status.Memory, ct) };
+        }
+
+        if (status.BakingSince > 0 && spec.BakeAnalysis is { } bake)
+        {
+            seen = seen with { Bake = await JudgeAsync(rollout, bake, status.BakingSince, status.Memory, ct) };
+        }
+
+        if (status.Background is { Count: > 0 } running)
+        {
+            var looks = new Dictionary<int, AnalysisReport>();
+            foreach (var (index, background) in running)
+            {
+                looks[index] = await JudgeAsync(rollout, spec.Steps[index].Analysis ?? spec.Guardrails, background.Since, background.Memory, ct);
+            }
+
+            seen = seen with { Background = looks };
+        }
+
+        return seen;
+    }
+
+    /// <summary>
+    /// One look at an analysis. Before anything is exposed the variant is judged by what its preview did; without that it has no data, and says so
+    /// instead of waiting in silence.
+    /// </summary>
+    private async Task<AnalysisReport> JudgeAsync(Rollout rollout, AnalysisSpec analysis, long stepSince, AnalysisMemory memory, CancellationToken ct)
+    {
+        var since = rollout.Status.ExposedSince > 0 ? rollout.Status.ExposedSince : rollout.Status.PreviewSince;
+        if (since == 0)
+        {
+            var nobody = new ArmHealth(0, 0, double.NaN);
+            return Analysis.Judge(analysis, new(nobody, nobody), memory);
+        }
+
+        var sample = Sample(rollout, analysis, since, stepSince);
+        return Analysis.Judge(analysis, analysis.Quality.Count > 0 ? await WithQualityAsync(rollout, analysis, sample, ct) : sample, memory);
+    }
+
+    /// <summary>
+    /// The first candidate against the baseline slice if there is one, else stable. A candidate with all the traffic is compared with what stable did just
+    /// before: afterwards stable does nothing.
+    /// </summary>
+    private AnalysisSample Sample(Rollout rollout, AnalysisSpec analysis, long since, long? stepSince)
+    {
+        var candidate = rollout.Status.Winner ?? rollout.Spec.First;
+        var compared = rollout.Variants.FirstOrDefault(variant => variant.Role == VariantRole.Baseline)?.Name ?? "stable";
+        var before = rollout.Spec.Kind == RolloutKind.BlueGreen && rollout.Status.BakingSince > 0 ? Time.FromMicros(since) - TimeSpan.FromSeconds(Health.Seconds / 3) : Time.FromMicros(since);
+        return new(
+            Arm(rollout.Endpoint, compared, before), Arm(rollout.Endpoint, candidate, Time.FromMicros(since)),
+            Fresh: stepSince is { } from ? Arm(rollout.Endpoint, candidate, Time.FromMicros(from)).Requests : null);
     }
 
     /// <summary>
@@ -53,7 +111,7 @@ internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gate
     /// </summary>
     private async Task<AnalysisSample> WithQualityAsync(Rollout rollout, AnalysisSpec analysis, AnalysisSample sample, CancellationToken ct)
     {
-        var candidate = (await labels.ReadAsync(rollout.Endpoint, rollout.Candidate, null, null, MaxLabelled, ct)).Where(row => row.Variant == "candidate").ToList();
+        var candidate = (await labels.ReadAsync(rollout.Endpoint, rollout.Successor, null, null, MaxLabelled, ct)).Where(row => row.Variant == (rollout.Status.Winner ?? rollout.Spec.First)).ToList();
         if (candidate.Count == 0)
         {
             return sample;
@@ -101,29 +159,62 @@ internal sealed class RolloutObserver(RolloutTransitions transitions, Gates gate
         }
     }
 
-    private static RolloutStep? AnalysisStep(RolloutSpec spec, RolloutStatus status) =>
-        status.Step < spec.Steps.Count && spec.Steps[status.Step] is { Kind: "analysis" } step
-        && status is { State: RolloutState.Progressing } or { State: RolloutState.Paused, Pause: PauseReason.NoData or PauseReason.Inconclusive } ? step : null;
+    /// <summary>Whether a version is in this node's memory, so that it can serve at once.</summary>
+    public bool IsWarm(string endpoint, string modelVersion) => loaded.IsLoaded(modelVersion, routes.Find(endpoint)?.Table?.Spec.Settings?.Runtime);
 
-    // An analysis before any weight has nothing to compare; it says so instead of waiting in silence.
-    private static AnalysisReport? Unexposed(RolloutSpec spec, RolloutStatus status)
+    // The step whose verdict is waited for, whether or not the rollout stands still for it.
+    private static RolloutStep? Present(RolloutSpec spec, RolloutStatus status) =>
+        status.Step < spec.Steps.Count && status is { State: RolloutState.Progressing } or { State: RolloutState.Paused, Pause: PauseReason.NoData or PauseReason.Inconclusive } ? spec.Steps[status.Step] : null;
+
+    private async Task<string?> SuccessorAsync(Rollout rollout, CancellationToken ct) =>
+        await transitions.NewerAsync(rollout, ct) is { } newer && await GateAsync(newer, ct) is GateState.Granted or GateState.NotAsked ? newer.Id : null;
+
+    private async Task<string?> WarmAsync(Rollout rollout, CancellationToken ct)
     {
-        var nobody = new ArmHealth(0, 0, double.NaN);
-        return AnalysisStep(spec, status) is { } step ? Analysis.Judge(step.Analysis ?? spec.Guardrails, new(nobody, nobody), status.Memory) : null;
+        var runtime = routes.Find(rollout.Endpoint)?.Table?.Spec.Settings?.Runtime;
+        foreach (var variant in rollout.Variants.Where(variant => variant.Role == VariantRole.Candidate))
+        {
+            try
+            {
+                loaded.Unpin(await loaded.PinAsync(variant.ModelVersion, runtime, ct));
+            }
+            catch (SlipwayException failure) when (failure.Code is ErrorCode.InvalidArgument or ErrorCode.NotFound or ErrorCode.DataLoss)
+            {
+                return $"{variant.ModelVersion} cannot be loaded: {failure.Sentence}";
+            }
+        }
+
+        return null;
     }
 
-    private async Task<string?> WarmAsync(string endpoint, string candidate, CancellationToken ct)
+    // The route names the variant already, so every node loads it; this node says what it measured.
+    private StepAnswer? Warm(Rollout rollout, RolloutStep step)
     {
-        try
+        var variant = step.Variant ?? rollout.Spec.First;
+        if (routes.Find(rollout.Endpoint)?.Table?.Variants.FirstOrDefault(live => live.Name == variant) is not { } live)
         {
-            var runtime = routes.Find(endpoint)?.Table?.Spec.Settings?.Runtime;
-            loaded.Unpin(await loaded.PinAsync(candidate, runtime, ct));
             return null;
         }
-        catch (SlipwayException failure) when (failure.Code is ErrorCode.InvalidArgument or ErrorCode.NotFound or ErrorCode.DataLoss)
+
+        var millis = live.Model.Traits.CallMicros / 1000;
+        var measured = double.IsFinite(millis) ? FormattableString.Invariant($"{live.ModelVersion} is loaded, a call takes {millis:0.###} ms") : $"{live.ModelVersion} is loaded, its calls could not be measured";
+        return step.MaxMillis is not { } most || millis <= most ? new(true, false, measured) : new(false, true, FormattableString.Invariant($"{measured}; accepted are {most:0.###} ms"));
+    }
+
+    /// <summary>Asks a webhook once. The same attempt of a step has the same idempotency key, so that a repeated call is known to its receiver.</summary>
+    private async Task<StepAnswer> AskAsync(Rollout rollout, RolloutStep step, CancellationToken ct)
+    {
+        var status = rollout.Status;
+        var body = JsonSerializer.Serialize(
+            new { rollout = rollout.Id, rollout.Endpoint, rollout.Candidate, rollout.Stable, status.Attempt, step = status.Step + 1, status.Percent, status.Weights, at = clock.GetUtcNow() }, CanonicalJson.Options);
+        var headers = new Dictionary<string, string>(StringComparer.Ordinal) { ["Idempotency-Key"] = $"{rollout.Id}-{status.Attempt}-{status.Step + 1}", ["Slipway-Event"] = "rollout.step" };
+        if (step.Signed && await transitions.SecretAsync(rollout.Id, status.Step, ct) is { } secret)
         {
-            return $"{candidate} cannot be loaded: {failure.Sentence}";
+            headers["Slipway-Signature"] = OutboundSignature.Of(secret, clock.GetUtcNow(), body);
         }
+
+        var answer = await outbound.PostAsync(step.Url!, step.AllowLoopback, body, headers, ct);
+        return answer.Delivered ? new(true, false, $"{step.Url} answered {answer.Status}") : new(false, answer.Status is >= 400 and < 500 and not (408 or 425 or 429), $"{step.Url}: {answer.Error}");
     }
 
     private ArmHealth Arm(string endpoint, string variant, DateTimeOffset since)
@@ -157,17 +248,22 @@ internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserve
             var seen = await observer.ObserveAsync(rollout, ct);
             if (RolloutPlan.Next(rollout.Spec, rollout.Status, seen) is not { } transition)
             {
-                if ((seen.Analysis ?? seen.Guardrails) is { } look)
+                if ((seen.Analysis ?? seen.Bake ?? seen.Background?.Values.FirstOrDefault() ?? seen.Guardrails) is var look && (look is not null || seen.Findings is not null))
                 {
-                    await transitions.RememberAsync(rollout, look, ct);
+                    await transitions.RememberAsync(rollout, RolloutPlan.Remember(rollout.Status, seen), look, seen.Findings, ct);
                 }
 
                 return clock.GetUtcNow() + RolloutPlan.LookAgain(rollout.Spec, rollout.Status, clock.NowMicros());
             }
 
-            if (transition.Route == RouteMove.Settle && await CrownAsync(rollout.Candidate, ct) is { } refused)
+            if (transition.Route == RouteMove.Settle && await CrownAsync(rollout.Successor, ct) is { } refused)
             {
                 transition = RolloutPlan.AbortByHand(rollout.Status, refused, clock.NowMicros()).Transition ?? transition;
+            }
+
+            if (rollout.Status is { State: RolloutState.RollingBack, UndoneTo: { } earlier } && await CrownAsync(earlier, ct) is { } forbidden)
+            {
+                transition = transition with { Next = transition.Next with { Cause = $"{rollout.Status.Cause}; the alias champion stays: {forbidden}" } };
             }
 
             if (transition.Route == RouteMove.Revert)
@@ -175,7 +271,7 @@ internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserve
                 routes.Find(rollout.Endpoint)?.Revert(rollout.Id);
             }
 
-            if (await transitions.CommitAsync(Worker, rollout, transition, ct) is not { } committed)
+            if (await transitions.CommitAsync(Worker, rollout, transition, ct, findings: seen.Findings) is not { } committed)
             {
                 continue;
             }

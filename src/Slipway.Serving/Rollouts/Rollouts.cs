@@ -1,4 +1,8 @@
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
 using Slipway.Foundation;
+using Slipway.Governance;
 using Slipway.Registry;
 using Slipway.Serving.Routing;
 
@@ -10,14 +14,17 @@ public sealed record ProposeRollout
     /// <summary>The endpoint whose stable version is to be replaced.</summary>
     public required string Endpoint { get; init; }
 
-    /// <summary>The version that is to replace it: <c>flights/3</c> or <c>flights@challenger</c>.</summary>
-    public required string Candidate { get; init; }
+    /// <summary>The version that is to replace it: <c>flights/3</c> or <c>flights@challenger</c>; null: the first candidate of the plan's variants.</summary>
+    public string? Candidate { get; init; }
 
-    /// <summary>The steps, guardrails and times; see <see cref="RolloutSpec.Canary"/>.</summary>
+    /// <summary>The kind, steps, guardrails and times; see <see cref="RolloutSpec.Canary"/>.</summary>
     public required RolloutSpec Spec { get; init; }
 
     /// <summary>The policy whose gate the candidate must have passed; null: the endpoint's policy, if it has one.</summary>
     public string? Policy { get; init; }
+
+    /// <summary>Whether a missing endpoint is made with the candidate as its first version, once its gate is granted. Steps are skipped then: there is nothing to compare with.</summary>
+    public bool CreateEndpoint { get; init; }
 }
 
 /// <summary>
@@ -28,28 +35,62 @@ public sealed class Rollouts
 {
     private readonly RolloutTransitions _transitions;
     private readonly RolloutObserver _observer;
+    private readonly Deployments _deployments;
     private readonly Routes _routes;
     private readonly Models _models;
+    private readonly Access _access;
     private readonly Wakeups _wakeups;
     private readonly TimeProvider _clock;
 
-    internal Rollouts(RolloutTransitions transitions, RolloutObserver observer, Routes routes, Models models, Wakeups wakeups, TimeProvider clock) =>
-        (_transitions, _observer, _routes, _models, _wakeups, _clock) = (transitions, observer, routes, models, wakeups, clock);
+    internal Rollouts(RolloutTransitions transitions, RolloutObserver observer, Deployments deployments, Routes routes, Models models, Access access, Wakeups wakeups, TimeProvider clock) =>
+        (_transitions, _observer, _deployments, _routes, _models, _access, _wakeups, _clock) = (transitions, observer, deployments, routes, models, access, wakeups, clock);
 
     /// <summary>
     /// Proposes a rollout. It starts by itself when the candidate's gate is granted (at once without a policy) unless the plan says otherwise, and
-    /// waits while another rollout steers the endpoint.
+    /// waits while another rollout steers the endpoint. <paramref name="key"/>, here and below: what tells a repeated command from a new one.
     /// </summary>
-    public async Task<Rollout> ProposeAsync(Actor actor, ProposeRollout request, CancellationToken ct)
+    public async Task<Rollout> ProposeAsync(Actor actor, ProposeRollout request, CancellationToken ct, string? key = null)
     {
-        if (request.Spec.Faults() is { Count: > 0 } faults)
+        var reference = request.Candidate ?? request.Spec.Variants.FirstOrDefault(variant => variant.Role == VariantRole.Candidate)?.ModelVersion;
+        var command = Key(key, $"propose {request.Endpoint} {reference} {JsonSerializer.Serialize(request.Spec, CanonicalJson.Options)}");
+        if (command is not null && await _transitions.DoneAsync(actor, command, ct) is { } done)
         {
-            throw new SlipwayException(ErrorCode.InvalidArgument, "cannot propose the rollout", string.Join("; ", faults), "correct the plan");
+            return await GetAsync(done, ct);
         }
 
-        var version = await _models.ResolveAsync(request.Candidate, ct);
-        var rollout = await _transitions.ProposeAsync(actor, request, $"{version.Name}/{version.Version}", ct);
+        Demand(request.Spec, "cannot propose the rollout");
+        if (string.IsNullOrWhiteSpace(reference) || !Endpoints.IsName(request.Endpoint))
+        {
+            throw new SlipwayException(ErrorCode.InvalidArgument, "cannot propose the rollout", string.IsNullOrWhiteSpace(reference) ? "it names no candidate" : $"'{request.Endpoint}' is not a name of an endpoint", "name the endpoint and the candidate");
+        }
+
+        var spec = request.Spec.Planned();
+        if (spec.Variants.Count > 0)
+        {
+            var variants = new List<RolloutVariant>();
+            foreach (var variant in spec.Variants)
+            {
+                variants.Add(variant.Role == VariantRole.Baseline ? variant with { ModelVersion = "" } : variant with { ModelVersion = await NameAsync(variant.ModelVersion, ct) });
+            }
+
+            spec = spec with { Variants = variants };
+            reference = variants.First(variant => variant.Role == VariantRole.Candidate).ModelVersion;
+        }
+
+        if (request.CreateEndpoint)
+        {
+            // Whoever may not make endpoints may not make them by this way either.
+            await _access.DemandAsync(actor, Permissions.EndpointCreate, new Subject("endpoint", request.Endpoint), ct);
+        }
+
+        var rollout = await _transitions.ProposeAsync(actor, request, spec, await NameAsync(reference, ct), command, ct);
         await _wakeups.WakeAsync(RolloutWork.WorkKind, rollout.Id);
+        if (await SteeringAsync(rollout.Endpoint, ct) is { } steering)
+        {
+            // A running rollout may have to give way to it.
+            await _wakeups.WakeAsync(RolloutWork.WorkKind, steering);
+        }
+
         return rollout;
     }
 
@@ -64,34 +105,40 @@ public sealed class Rollouts
     public Task<IReadOnlyList<RolloutEvent>> TimelineAsync(string id, CancellationToken ct) => _transitions.TimelineAsync(id, ct);
 
     /// <summary>Starts a pending rollout by hand. Conflict if its gate is not granted.</summary>
-    public async Task<Rollout> StartAsync(Actor actor, string id, CancellationToken ct)
+    public async Task<Rollout> StartAsync(Actor actor, string id, CancellationToken ct, string? key = null)
     {
         var gate = await _observer.GateAsync(await GetAsync(id, ct), ct);
-        return await CommandAsync(actor, id, (rollout, now) => RolloutPlan.Start(rollout.Status, gate, now), ct);
+        return await CommandAsync(actor, id, (rollout, now) => RolloutPlan.Start(rollout.Status, gate, now, rollout.Stable.Length == 0 && _routes.Find(rollout.Endpoint) is null), Key(key, $"start {id}"), ct);
     }
 
     /// <summary>Halts the steps; guardrails go on.</summary>
-    public Task<Rollout> PauseAsync(Actor actor, string id, string reason, CancellationToken ct) =>
-        CommandAsync(actor, id, (rollout, now) => RolloutPlan.Pause(rollout.Status, Said("paused", actor, reason), now), ct);
+    public Task<Rollout> PauseAsync(Actor actor, string id, string reason, CancellationToken ct, string? key = null) =>
+        CommandAsync(actor, id, (rollout, now) => RolloutPlan.Pause(rollout.Status, Said("paused", actor, reason), now), Key(key, $"pause {id}"), ct);
 
     /// <summary>Ends a manual pause.</summary>
-    public Task<Rollout> ResumeAsync(Actor actor, string id, CancellationToken ct) =>
-        CommandAsync(actor, id, (rollout, now) => RolloutPlan.Resume(rollout.Status, Said("resumed", actor, null), now), ct);
+    public Task<Rollout> ResumeAsync(Actor actor, string id, CancellationToken ct, string? key = null) =>
+        CommandAsync(actor, id, (rollout, now) => RolloutPlan.Resume(rollout.Status, Said("resumed", actor, null), now), Key(key, $"resume {id}"), ct);
 
     /// <summary>
-    /// Ends the present pause; <paramref name="full"/> skips the remaining steps up to the next approve step. An approve step needs another person
-    /// than the one who proposed the rollout.
+    /// Ends the present pause; <paramref name="full"/> skips the remaining steps up to the next approve step. <paramref name="winner"/>: the variant that
+    /// takes all traffic in the end, where there are several. Conflict while the sample ratio of its experiment says that assignment is broken.
     /// </summary>
-    public Task<Rollout> PromoteAsync(Actor actor, string id, bool full, CancellationToken ct) => CommandAsync(
-        actor, id,
-        (rollout, now) => RolloutPlan.Promote(rollout.Spec, rollout.Status, full, rollout.ProposedBy == actor.Principal, Said(full ? "promoted fully" : "promoted", actor, null), now),
-        ct);
+    public Task<Rollout> PromoteAsync(Actor actor, string id, bool full, CancellationToken ct, string? winner = null, string? key = null) => CommandAsync(
+        actor, id, (rollout, now) => Promote(rollout, full, winner, Said(full ? "promoted fully" : "promoted", actor, null), now), Key(key, $"promote {id} {full} {winner}"), ct);
+
+    /// <summary>Ends an approve step. Conflict for the person who proposed the rollout, and without the role that the step asks for.</summary>
+    public async Task<Rollout> ApproveAsync(Actor actor, string id, string? comment, CancellationToken ct, string? key = null)
+    {
+        var roles = await _access.RolesOfAsync(actor, ct);
+        return await CommandAsync(
+            actor, id, (rollout, now) => RolloutPlan.Approve(rollout.Spec, rollout.Status, rollout.ProposedBy == actor.Principal, [.. roles], Said("approved", actor, comment), now), Key(key, $"approve {id}"), ct);
+    }
 
     /// <summary>
     /// Sends all traffic back to stable: this node at once, all nodes with one route revision. A second abort changes nothing. Conflict once the
     /// candidate is stable.
     /// </summary>
-    public async Task<Rollout> AbortAsync(Actor actor, string id, string reason, CancellationToken ct)
+    public async Task<Rollout> AbortAsync(Actor actor, string id, string reason, CancellationToken ct, string? key = null)
     {
         var rollout = await GetAsync(id, ct);
         if (!rollout.Status.Ended)
@@ -99,18 +146,193 @@ public sealed class Rollouts
             _routes.Find(rollout.Endpoint)?.Revert(id);
         }
 
-        return await CommandAsync(actor, id, (present, now) => RolloutPlan.AbortByHand(present.Status, reason, now), ct);
+        return await CommandAsync(actor, id, (present, now) => RolloutPlan.AbortByHand(present.Status, reason, now), Key(key, $"abort {id}"), ct);
     }
 
     /// <summary>Runs an aborted rollout again from its first step, with the same entities first.</summary>
-    public Task<Rollout> RetryAsync(Actor actor, string id, CancellationToken ct) =>
-        CommandAsync(actor, id, (rollout, now) => RolloutPlan.Retry(rollout.Status, Said("retried", actor, null), now), ct);
+    public Task<Rollout> RetryAsync(Actor actor, string id, CancellationToken ct, string? key = null) =>
+        CommandAsync(actor, id, (rollout, now) => RolloutPlan.Retry(rollout.Status, Said("retried", actor, null), now), Key(key, $"retry {id}"), ct);
 
-    private async Task<Rollout> CommandAsync(Actor actor, string id, Func<Rollout, long, Ruling> judge, CancellationToken ct)
+    /// <summary>
+    /// Goes back to a version from before a finished rollout: the one that was stable, or <paramref name="to"/>. One that served within the rollback
+    /// window and is still loaded serves again with one revision, without steps; any other gets a rollout of its own, which is returned. Conflict if the
+    /// endpoint has moved on since.
+    /// </summary>
+    public async Task<Rollout> UndoAsync(Actor actor, string id, string? to, string? reason, CancellationToken ct, string? key = null)
+    {
+        var command = Key(key, $"undo {id} {to}");
+        if (command is not null && await _transitions.DoneAsync(actor, command, ct) is { } done)
+        {
+            return await GetAsync(done, ct);
+        }
+
+        var rollout = await GetAsync(id, ct);
+        var undo = await UndoOfAsync(rollout, to, ct);
+        if (undo.Refusal is { } refusal)
+        {
+            throw new SlipwayException(ErrorCode.Conflict, refusal, next: $"slipway rollout status {id}");
+        }
+
+        if (undo.AtOnce)
+        {
+            return await CommandAsync(actor, id, (present, now) => RolloutPlan.Undo(present.Status, undo.Target, Said($"back to {undo.Target}", actor, reason), now), command, ct);
+        }
+
+        var spec = rollout.Spec.Kind is RolloutKind.Canary or RolloutKind.BlueGreen ? rollout.Spec with { Variants = [], InheritSalt = null } : RolloutSpec.Canary(rollout.Spec.Guardrails, 25, 100);
+        var request = new ProposeRollout { Endpoint = rollout.Endpoint, Candidate = undo.Target, Policy = rollout.Policy, Spec = spec with { Reason = Said($"undo of rollout {id}", actor, reason) } };
+        var again = await _transitions.ProposeAsync(actor, request, request.Spec, undo.Target, command, ct);
+        await _wakeups.WakeAsync(RolloutWork.WorkKind, again.Id);
+        return again;
+    }
+
+    /// <summary>
+    /// Replaces the plan: any plan before it has started, afterwards only other durations of pauses that have not begun. The same plan changes nothing.
+    /// </summary>
+    public async Task<Rollout> EditAsync(Actor actor, string id, RolloutSpec spec, CancellationToken ct, string? key = null)
+    {
+        Demand(spec, $"cannot change the plan of rollout {id}");
+        var command = Key(key, $"edit {id} {JsonSerializer.Serialize(spec, CanonicalJson.Options)}");
+        if (command is not null && await _transitions.DoneAsync(actor, command, ct) is { } done)
+        {
+            return await GetAsync(done, ct);
+        }
+
+        var rollout = await GetAsync(id, ct);
+        var next = spec.Planned();
+        if (RolloutPlan.Edit(rollout.Spec, rollout.Status, next) is { } refusal)
+        {
+            throw new SlipwayException(ErrorCode.Conflict, $"cannot change the plan of rollout {id}", refusal, $"slipway rollout status {id}");
+        }
+
+        if (JsonSerializer.Serialize(next, CanonicalJson.Options) == JsonSerializer.Serialize(rollout.Spec, CanonicalJson.Options))
+        {
+            return rollout;
+        }
+
+        var edited = await _transitions.EditAsync(actor, rollout, next, command, ct)
+            ?? throw new SlipwayException(ErrorCode.Conflict, $"cannot change the plan of rollout {id}", "it moved on at the same moment", "read it again and repeat the change");
+        await _wakeups.WakeAsync(RolloutWork.WorkKind, id);
+        return edited;
+    }
+
+    /// <summary>Every command with whether <paramref name="actor"/> may give it now, why not, and what it would do.</summary>
+    public async Task<IReadOnlyList<RolloutAction>> ActionsAsync(Actor actor, string id, CancellationToken ct)
+    {
+        var rollout = await GetAsync(id, ct);
+        var now = _clock.NowMicros();
+        var gate = rollout.Status.State == RolloutState.Pending ? await _observer.GateAsync(rollout, ct) : GateState.NotAsked;
+        var roles = await _access.RolesOfAsync(actor, ct);
+        var undo = await UndoOfAsync(rollout, null, ct);
+        var actions = RolloutActions.Of(rollout, rollout.ProposedBy == actor.Principal, [.. roles], gate, undo, (full, winner) => Promote(rollout, full, winner, "promoted", now), now);
+        var allowed = new List<RolloutAction>();
+        foreach (var action in actions)
+        {
+            var right = action.Command switch { "abort" or "undo" => Permissions.DeploymentRollback, "approve" => Permissions.ApprovalGrant, _ => Permissions.DeploymentCreate };
+            allowed.Add(action.Allowed && !await _access.AllowsAsync(actor, right, ct) ? action with { Allowed = false, Why = $"It needs the right {right}." } : action);
+        }
+
+        return allowed;
+    }
+
+    private static Ruling Promote(Rollout rollout, bool full, string? winner, string cause, long now) =>
+        rollout.Findings?.Experiment is { Blocked: true } doubted && !rollout.Status.Ended
+            ? new(null, $"cannot promote a rollout whose assignment is in doubt: {doubted.SampleRatio.Why}")
+            : RolloutPlan.Promote(rollout.Spec, rollout.Status, full, winner, cause, now);
+
+    private async Task<UndoFacts> UndoOfAsync(Rollout rollout, string? to, CancellationToken ct)
+    {
+        var target = to is null ? rollout.Stable : await NameAsync(to, ct);
+        if (target.Length == 0)
+        {
+            return new("", false, "cannot undo the first version of an endpoint: there is none before it");
+        }
+
+        if (RolloutPlan.Undo(rollout.Status, target, "", _clock.NowMicros()) is { Refusal: { } refusal })
+        {
+            return new(target, false, refusal);
+        }
+
+        if (rollout.Status.UndoneTo == target)
+        {
+            return new(target, true, null);
+        }
+
+        var route = await _deployments.FindAsync(rollout.Endpoint, ct) ?? throw Deployments.Missing(rollout.Endpoint);
+        if (route.Rollout is { } steering)
+        {
+            return new(target, false, $"cannot undo while rollout {steering} steers the endpoint; abort it first");
+        }
+
+        if (route.Stable.ModelVersion != rollout.Successor)
+        {
+            return new(target, false, $"cannot undo: the endpoint has moved on to {route.Stable.ModelVersion} since; undo the rollout that put it there");
+        }
+
+        if (route.Stable.ModelVersion == target)
+        {
+            return new(target, false, $"cannot undo to {target}: it serves already");
+        }
+
+        return new(target, await ServedWithinAsync(rollout, target, ct) && _observer.IsWarm(rollout.Endpoint, target), null);
+    }
+
+    /// <summary>Whether a version was stable at some moment of the rollback window.</summary>
+    private async Task<bool> ServedWithinAsync(Rollout rollout, string target, CancellationToken ct)
+    {
+        var from = _clock.GetUtcNow() - rollout.Spec.RollbackWindow;
+        var end = _clock.GetUtcNow();
+        foreach (var revision in await _deployments.HistoryAsync(rollout.Endpoint, 1000, ct))
+        {
+            if (end < from)
+            {
+                return false;
+            }
+
+            if (revision.Spec.Stable.ModelVersion == target)
+            {
+                return true;
+            }
+
+            end = revision.At;
+        }
+
+        return false;
+    }
+
+    private async Task<string?> SteeringAsync(string endpoint, CancellationToken ct) => (await _deployments.FindAsync(endpoint, ct))?.Rollout;
+
+    private async Task<string> NameAsync(string reference, CancellationToken ct)
+    {
+        var version = await _models.ResolveAsync(reference, ct);
+        return $"{version.Name}/{version.Version}";
+    }
+
+    private static void Demand(RolloutSpec spec, string what)
+    {
+        if (spec.Faults() is { Count: > 0 } faults)
+        {
+            throw new SlipwayException(ErrorCode.InvalidArgument, what, string.Join("; ", faults), "correct the plan");
+        }
+    }
+
+    // A digest, because a plan in the command would be too long a key.
+    private static CommandKey? Key(string? key, string command) => key switch
+    {
+        null => null,
+        { Length: > 0 and <= 200 } => new(key, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(command)))),
+        _ => throw new SlipwayException(ErrorCode.InvalidArgument, "the idempotency key is not valid", $"it has {key.Length} characters", "send 1 to 200 characters"),
+    };
+
+    private async Task<Rollout> CommandAsync(Actor actor, string id, Func<Rollout, long, Ruling> judge, CommandKey? key, CancellationToken ct)
     {
         const int Attempts = 10;
         for (var attempt = 0; attempt < Attempts; attempt++)
         {
+            if (key is not null && await _transitions.DoneAsync(actor, key, ct) is { } done)
+            {
+                return await GetAsync(done, ct);
+            }
+
             var rollout = await GetAsync(id, ct);
             var ruling = judge(rollout, _clock.NowMicros());
             if (ruling.Refusal is { } refusal)
@@ -123,7 +345,7 @@ public sealed class Rollouts
                 return rollout;
             }
 
-            if (await _transitions.CommitAsync(actor, rollout, transition, ct) is { } committed)
+            if (await _transitions.CommitAsync(actor, rollout, transition, ct, key) is { } committed)
             {
                 if (committed.Route is { } route)
                 {

@@ -41,6 +41,15 @@ internal sealed class LoadedModels(
         }
     }
 
+    /// <summary>Whether a version is in memory.</summary>
+    public bool IsLoaded(string modelVersion, RuntimeSettings? runtime)
+    {
+        lock (_gate)
+        {
+            return _entries.TryGetValue((modelVersion, runtime), out var entry) && entry.IsLoaded;
+        }
+    }
+
     /// <summary>Loads a version if needed and keeps it until <see cref="Unpin"/>. Throws <see cref="SlipwayException"/> if it cannot be served.</summary>
     public async Task<LoadedModel> PinAsync(string modelVersion, RuntimeSettings? runtime, CancellationToken ct)
     {

@@ -33,7 +33,7 @@ public sealed class NotificationTests
         Assert.Equal(2, requests.Length);
         Assert.All(requests, r => Assert.Equal((pending.Id, "alerts.firing"), (r.Headers["Idempotency-Key"], r.Headers["Slipway-Event"])));
         string signature = requests[1].Headers["Slipway-Signature"];
-        Assert.Equal(Sender.Sign(Secret, long.Parse(signature.Split(',')[0][2..]), requests[1].Body), signature);
+        Assert.Equal(OutboundSignature.Of(Secret, DateTimeOffset.FromUnixTimeSeconds(long.Parse(signature.Split(',')[0][2..])), requests[1].Body), signature);
         using JsonDocument body = JsonDocument.Parse(requests[1].Body);
         Assert.Equal(alert.Sentence, body.RootElement.GetProperty("alerts")[0].GetProperty("sentence").GetString());
         Assert.Equal(["evaluated", "fired", "notified", "failed", "delivered"], (await world.Get<Alerts>().TimelineAsync(alert.Id, Ct)).Select(t => t.Kind));

@@ -90,21 +90,25 @@ public sealed class RolloutPlanTests
     public void Promote_twice_goes_one_step()
     {
         var status = RolloutStatus.Proposed(0) with { State = RolloutState.Paused, Pause = PauseReason.Step, Step = 4, Percent = 50, ExposedSince = 1 };
-        var first = RolloutPlan.Promote(Full, status, full: false, proposer: true, "go", Second);
+        var first = RolloutPlan.Promote(Full, status, full: false, winner: null, "go", Second);
         Assert.Equal(5, first.Transition!.Next.Step);
-        Assert.NotNull(RolloutPlan.Promote(Full, first.Transition.Next, full: false, proposer: true, "go", Second).Refusal);
+        Assert.NotNull(RolloutPlan.Promote(Full, first.Transition.Next, full: false, winner: null, "go", Second).Refusal);
     }
 
     [Fact]
-    public void Promote_full_stops_at_the_approve_step_and_the_proposer_cannot_pass_it()
+    public void Promote_full_stops_at_the_approve_step_which_only_another_person_with_the_role_ends()
     {
+        var plan = Full with { Steps = [.. Full.Steps.Select(step => step.Kind == "approve" ? RolloutStep.Approve("approver", TimeSpan.FromSeconds(100)) : step)] };
         var status = RolloutStatus.Proposed(0) with { State = RolloutState.Progressing, Step = 0 };
-        var jumped = RolloutPlan.Promote(Full, status, full: true, proposer: true, "go", Second).Transition!.Next;
+        var jumped = RolloutPlan.Promote(plan, status, full: true, winner: null, "go", Second).Transition!.Next;
         Assert.Equal(5, jumped.Step);
-        var waits = RolloutPlan.Next(Full, jumped, new(Second, GateState.NotAsked, null, null, null))!.Next;
+        var waits = RolloutPlan.Next(plan, jumped, new(Second, GateState.NotAsked, null, null, null))!.Next;
         Assert.Equal(PauseReason.Approval, waits.Pause);
-        Assert.NotNull(RolloutPlan.Promote(Full, waits, full: true, proposer: true, "go", Second).Refusal);
-        Assert.Equal(7, RolloutPlan.Promote(Full, waits, full: true, proposer: false, "go", Second).Transition!.Next.Step);
+        Assert.Contains("does not skip", RolloutPlan.Promote(plan, waits, full: true, winner: null, "go", Second).Refusal);
+        Assert.Contains("another person", RolloutPlan.Approve(plan, waits, proposer: true, ["approver"], "yes", Second).Refusal);
+        Assert.Contains("role approver", RolloutPlan.Approve(plan, waits, proposer: false, ["viewer"], "yes", Second).Refusal);
+        Assert.Equal(6, RolloutPlan.Approve(plan, waits, proposer: false, ["approver"], "yes", Second).Transition!.Next.Step);
+        Assert.Equal(RolloutState.Aborting, RolloutPlan.Next(plan, waits, new(200 * Second, GateState.NotAsked, null, null, null))!.Next.State);
     }
 
     [Fact]
@@ -155,8 +159,8 @@ public sealed class RolloutPlanTests
                     7 => Next(Verdict.NoData, Verdict.NoData),
                     8 => Command(RolloutPlan.Pause(status, "x", now)),
                     9 => Command(RolloutPlan.Resume(status, "x", now)),
-                    10 => Command(RolloutPlan.Promote(spec, status, full: false, proposer: false, "x", now)),
-                    11 => Command(RolloutPlan.Promote(spec, status, full: true, proposer: false, "x", now)),
+                    10 => Command(RolloutPlan.Promote(spec, status, full: false, winner: null, "x", now)),
+                    11 => Command(RolloutPlan.Promote(spec, status, full: true, winner: null, "x", now)),
                     12 => Command(RolloutPlan.AbortByHand(status, "x", now)),
                     13 => Command(RolloutPlan.Retry(status, "x", now)),
                     // The worker dies between deciding and saving: nothing of it may be needed later.
