@@ -88,11 +88,7 @@ public enum NewVersionRule
 /// <summary>What nodes do when the control plane has not renewed the lease.</summary>
 /// <param name="Duration">How long shares hold without a renewal.</param>
 /// <param name="Freeze">Whether they stay as they are afterwards; otherwise every node returns to stable alone.</param>
-public sealed record RolloutLease(TimeSpan Duration, bool Freeze = false)
-{
-    /// <summary>Five minutes, then back to stable.</summary>
-    public static RolloutLease Default { get; } = new(TimeSpan.FromMinutes(5));
-}
+public sealed record RolloutLease(TimeSpan Duration, bool Freeze = false);
 
 /// <summary>Why a rollout is paused. The names are persisted and may only grow.</summary>
 public enum PauseReason
@@ -344,8 +340,11 @@ public sealed record RolloutSpec
     /// <summary>bandit: how shares follow the rewards.</summary>
     public BanditSpec? Bandit { get; init; }
 
-    /// <summary>What nodes do when the control plane is gone.</summary>
-    public RolloutLease Lease { get; init; } = RolloutLease.Default;
+    /// <summary>
+    /// What nodes do when the control plane is gone; null: after five minutes they go back to stable, and stay as they are in an A/B test and a bandit, which
+    /// would lose who saw what.
+    /// </summary>
+    public RolloutLease? Lease { get; init; }
 
     /// <summary>How long the previous version stays loaded after the rollout has finished.</summary>
     public TimeSpan KeepWarm { get; init; } = TimeSpan.FromHours(24);
@@ -376,6 +375,11 @@ public sealed record RolloutSpec
 
     /// <summary>Every fault of the plan at once; empty if it can run.</summary>
     public IReadOnlyList<string> Faults() => [.. RolloutFaults.Of(this).Select(fault => fault.Text)];
+
+    internal RolloutLease Leased => Lease ?? new(TimeSpan.FromMinutes(5), Kind is RolloutKind.AbTest or RolloutKind.Bandit);
+
+    /// <summary>How long what was stable stays loaded after the end.</summary>
+    internal TimeSpan Kept => Kind == RolloutKind.BlueGreen ? (BlueGreen ?? new()).ScaleDownDelay : KeepWarm;
 
     /// <summary>The variants with the default in place.</summary>
     internal IReadOnlyList<RolloutVariant> Arms(string candidate) => Variants.Count > 0 ? Variants : [new("candidate", candidate)];

@@ -34,9 +34,9 @@ internal static class RolloutFaults
             faults.Add(new("bake", $"bake ({spec.Bake}) cannot be negative and the progress deadline ({spec.ProgressDeadline}) must be positive"));
         }
 
-        if (spec.Lease.Duration < TimeSpan.FromSeconds(5))
+        if (spec.Leased.Duration < TimeSpan.FromSeconds(5))
         {
-            faults.Add(new("lease", $"a lease lasts at least 5 seconds, this one {spec.Lease.Duration}"));
+            faults.Add(new("lease", $"a lease lasts at least 5 seconds, this one {spec.Leased.Duration}"));
         }
 
         if (spec.KeepWarm < TimeSpan.Zero || spec.RollbackWindow < TimeSpan.Zero)

@@ -152,7 +152,7 @@ internal static class RolloutPlan
 
         if (seen.LeaseLost && status is not { Pause: PauseReason.ControlPlane })
         {
-            return Halt(status, PauseReason.ControlPlane, seen.Now, $"nobody renewed the lease of {RolloutStep.Say(spec.Lease.Duration)}: nodes went back to stable alone; resume gives the shares back, abort ends it");
+            return Halt(status, PauseReason.ControlPlane, seen.Now, $"nobody renewed the lease of {RolloutStep.Say(spec.Leased.Duration)}: nodes went back to stable alone; resume gives the shares back, abort ends it");
         }
 
         return status.State switch
@@ -200,7 +200,7 @@ internal static class RolloutPlan
             look = Min(look, (spec.Steps[background].Analysis ?? spec.Guardrails).Interval);
         }
 
-        look = Min(look, spec.Lease.Duration / 3);
+        look = Min(look, spec.Leased.Duration / 3);
         var until = status.State == RolloutState.Baking ? status.BakingSince + Micros(spec.Bake)
             : step is { Kind: "pause", Duration: { } duration } ? status.StepSince + Micros(duration)
             : step is { Kind: "approve", Expiry: { } expiry } ? status.StepSince + Micros(expiry)
@@ -422,7 +422,12 @@ internal static class RolloutPlan
         return new(
             Exposed(Weighed(status, weights), now) with
             {
-                State = RolloutState.Baking, StepSince = now, BakingSince = now, Mirrors = null, Matches = [], Cause = $"{(status.Winner is null ? "the candidate" : successor)} takes all traffic",
+                State = RolloutState.Baking,
+                StepSince = now,
+                BakingSince = now,
+                Mirrors = null,
+                Matches = [],
+                Cause = $"{(status.Winner is null ? "the candidate" : successor)} takes all traffic",
             },
             RouteMove.Weigh, Events.RolloutStepped);
     }

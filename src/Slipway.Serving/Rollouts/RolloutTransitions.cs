@@ -17,6 +17,9 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
     private const string Open = "state NOT IN ('Healthy', 'Aborted', 'Superseded')";
     private static readonly TimeSpan CommandsKept = TimeSpan.FromDays(7);
 
+    // A candidate that went back is often tried again soon.
+    private static readonly TimeSpan CandidateKept = TimeSpan.FromMinutes(30);
+
     private const string Columns =
         """
         SELECT id AS Id, endpoint AS Endpoint, stable AS Stable, candidate AS Candidate, policy AS Policy, spec AS Spec, status AS Status,
@@ -223,7 +226,7 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
             {
                 revision = await deployments.CreateAsync(tx, actor, new CreateEndpoint { Name = before.Endpoint, ModelVersion = before.Candidate, Policy = before.Policy }, before.Candidate);
             }
-            else if ((revision = route is null ? null : Move(route, after, transition.Route)) is not null)
+            else if ((revision = route is null ? null : Move(route, after, transition.Route, now)) is not null)
             {
                 await deployments.SaveAsync(tx, actor, revision, $"rollout {before.Id}: {next.Cause}");
             }
@@ -241,7 +244,7 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
             new { status = ToJson(status), analysis = look is null ? null : ToJson(look), findings = findings is null ? null : ToJson(findings), rollout.Id, rollout.Rev }),
         ct);
 
-    private static RouteSpec? Move(RouteSpec route, Rollout rollout, RouteMove move)
+    private static RouteSpec? Move(RouteSpec route, Rollout rollout, RouteMove move, long now)
     {
         switch (move)
         {
@@ -251,31 +254,33 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
             case RouteMove.Weigh:
                 return Weighed(route, rollout) is var next && Same(route, next) ? null : next;
             case RouteMove.Revert or RouteMove.Release:
-                return route.Rollout == rollout.Id ? route.Settled(route.Stable.ModelVersion) : null;
+                return route.Rollout == rollout.Id ? route.Settled(route.Stable.ModelVersion, Until(CandidateKept)) : null;
             case RouteMove.Settle:
-                return route.Settled(rollout.Successor);
+                return route.Settled(rollout.Successor, Until(rollout.Spec.Kept));
             case RouteMove.Undo:
-                return route.Settled(rollout.Status.UndoneTo!);
+                return route.Settled(rollout.Status.UndoneTo!, Until(rollout.Spec.Kept));
             default:
                 return null;
         }
+
+        long Until(TimeSpan kept) => now + (kept.Ticks / TimeSpan.TicksPerMicrosecond);
     }
 
     /// <summary>The next revision of a route by a rollout's status: every variant with its share, copies and matches.</summary>
-    internal static RouteSpec Weighed(RouteSpec route, Rollout rollout)
+    private static RouteSpec Weighed(RouteSpec route, Rollout rollout)
     {
-        var status = rollout.Status;
+        var (spec, status) = (rollout.Spec, rollout.Status);
         var arms = rollout.Variants
             .Where(arm => status.Weights?.ContainsKey(arm.Name) ?? arm.Name == "candidate")
             .Select(arm => new RouteVariant(arm.Name, arm.Role == VariantRole.Baseline ? rollout.Stable : arm.ModelVersion, status.WeightOf(arm.Name)))
             .ToList();
         var rest = Math.Max(0, Math.Round(100 - arms.Sum(arm => arm.Percent), 4));
-        IReadOnlyList<RouteVariant> variants = [route.Stable with { Percent = rest }, .. arms];
-        var salt = status.Salt ?? rollout.Id;
-        var before = route.Rollout == rollout.Id && route.Salt == salt && route.Variants.Select(variant => variant.Name).SequenceEqual(variants.Take(route.Variants.Count).Select(variant => variant.Name))
-            ? SlotTable.Decode(route.Slots) : SlotTable.Whole();
-        var slots = SlotTable.Reassign(before, SlotTable.Share([.. variants.Select(variant => variant.Percent)]));
-        return route with { Revision = route.Revision + 1, Salt = salt, Slots = SlotTable.Encode(slots), Variants = variants, Rollout = rollout.Id };
+        var rules = status.Matches.Select(index => spec.Steps[index]).Select(step => new MatchRule(step.Variant ?? spec.First, step.Header, step.Cookie, step.Values, step.Entities));
+        var mirrors = (status.Mirrors ?? new Dictionary<string, double>()).Where(mirror => mirror.Value > 0).Select(mirror => new MirrorRule(mirror.Key, mirror.Value));
+        var preview = spec.Kind == RolloutKind.BlueGreen && status.BakingSince == 0 && arms.Any(arm => arm.Name == spec.First) ? spec.First : null;
+        return route.Next(
+            rollout.Id, status.Salt ?? rollout.Id, [route.Stable with { Percent = rest }, .. arms], [.. rules], [.. mirrors],
+            new LeaseRule(spec.Leased.Duration, spec.Leased.Freeze ? LeaseExpiry.Freeze : LeaseExpiry.Revert), preview, exposures: spec.Steps.Any(step => step.Kind is "experiment" or "bandit"));
     }
 
     private static bool Same(RouteSpec route, RouteSpec next) => ToJson(route) == ToJson(next with { Revision = route.Revision });

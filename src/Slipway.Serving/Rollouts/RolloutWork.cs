@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.Json;
 using Slipway.Foundation;
 using Slipway.Governance;
@@ -10,7 +11,7 @@ namespace Slipway.Serving;
 
 /// <summary>Looks at everything a rollout's next decision depends on.</summary>
 internal sealed class RolloutObserver(
-    RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Routes routes, Labels labels, Outbound outbound, TimeProvider clock)
+    RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Routes routes, Deployments deployments, Labels labels, Outbound outbound, TimeProvider clock)
 {
     // One look reads at most this many labelled predictions of each variant, the newest.
     private const int MaxLabelled = 50_000;
@@ -33,6 +34,7 @@ internal sealed class RolloutObserver(
 
         var seen = new Observation(now, GateState.NotAsked, null, null, null)
         {
+            LeaseLost = await IsLostAsync(rollout, now, ct),
             SupersededBy = spec.OnNewVersion == NewVersionRule.Supersede ? await SuccessorAsync(rollout, ct) : null,
         };
         var step = Present(spec, status);
@@ -72,6 +74,18 @@ internal sealed class RolloutObserver(
         }
 
         return seen;
+    }
+
+    /// <summary>
+    /// Whether nobody has renewed the route's lease in time. The last transition counts as a renewal, because a revision gives every node the whole
+    /// duration again.
+    /// </summary>
+    private async Task<bool> IsLostAsync(Rollout rollout, long now, CancellationToken ct)
+    {
+        var lease = rollout.Spec.Leased;
+        return !lease.Freeze && rollout.Status.Weights is not null
+            && now - Time.ToMicros(rollout.UpdatedAt) > lease.Duration.Ticks / TimeSpan.TicksPerMicrosecond
+            && (await deployments.CurrentAsync(ct)).FirstOrDefault(row => row.Name == rollout.Endpoint)?.LeaseUntil < now;
     }
 
     /// <summary>
@@ -225,9 +239,12 @@ internal sealed class RolloutObserver(
 }
 
 /// <summary>Takes the rollouts' steps: observe, decide purely, commit, publish; again until there is only waiting left.</summary>
-internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserver observer, Routes routes, Models models, Wakeups wakeups, TimeProvider clock)
+internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserver observer, Deployments deployments, Routes routes, Models models, Wakeups wakeups, TimeProvider clock)
     : IClockedWork
 {
+    // What this worker renewed last, so that a look every second is not a write every second.
+    private readonly ConcurrentDictionary<string, long> _renewed = new(StringComparer.Ordinal);
+
     public const string WorkKind = "rollout";
     private static readonly Actor Worker = Actor.System("rollout");
 
@@ -242,6 +259,7 @@ internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserve
         {
             if (await transitions.FindAsync(key, ct) is not { Status.Ended: false } rollout)
             {
+                _renewed.TryRemove(key, out _);
                 return null;
             }
 
@@ -253,6 +271,7 @@ internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserve
                     await transitions.RememberAsync(rollout, RolloutPlan.Remember(rollout.Status, seen), look, seen.Findings, ct);
                 }
 
+                await RenewAsync(rollout, ct);
                 return clock.GetUtcNow() + RolloutPlan.LookAgain(rollout.Spec, rollout.Status, clock.NowMicros());
             }
 
@@ -288,6 +307,24 @@ internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserve
         }
 
         return clock.GetUtcNow();
+    }
+
+    /// <summary>
+    /// Keeps the nodes' lease of the route, a third of its duration before they would have to act alone. Not while the rollout stands still because a lease
+    /// was lost: the nodes are back on stable, and only a person sends traffic to the candidate again.
+    /// </summary>
+    private async Task RenewAsync(Rollout rollout, CancellationToken ct)
+    {
+        var (duration, now) = (rollout.Spec.Leased.Duration.Ticks / TimeSpan.TicksPerMicrosecond, clock.NowMicros());
+        if (rollout.Status.Weights is null || rollout.Status.Pause == PauseReason.ControlPlane || now - _renewed.GetValueOrDefault(rollout.Id) < duration / 3)
+        {
+            return;
+        }
+
+        if (await deployments.RenewLeaseAsync(rollout.Endpoint, rollout.Id, now + duration, ct))
+        {
+            _renewed[rollout.Id] = now;
+        }
     }
 
     // Proposals that waited for the endpoint need not wait for the next sweep.

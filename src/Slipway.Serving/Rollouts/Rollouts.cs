@@ -115,9 +115,16 @@ public sealed class Rollouts
     public Task<Rollout> PauseAsync(Actor actor, string id, string reason, CancellationToken ct, string? key = null) =>
         CommandAsync(actor, id, (rollout, now) => RolloutPlan.Pause(rollout.Status, Said("paused", actor, reason), now), Key(key, $"pause {id}"), ct);
 
-    /// <summary>Ends a manual pause.</summary>
-    public Task<Rollout> ResumeAsync(Actor actor, string id, CancellationToken ct, string? key = null) =>
-        CommandAsync(actor, id, (rollout, now) => RolloutPlan.Resume(rollout.Status, Said("resumed", actor, null), now), Key(key, $"resume {id}"), ct);
+    /// <summary>Ends a manual pause. After a lost lease it also gives the nodes their lease, and with it the candidate its share, again.</summary>
+    public async Task<Rollout> ResumeAsync(Actor actor, string id, CancellationToken ct, string? key = null)
+    {
+        if (await GetAsync(id, ct) is { Status.Pause: PauseReason.ControlPlane } waiting)
+        {
+            await _deployments.RenewLeaseAsync(waiting.Endpoint, id, _clock.NowMicros() + (waiting.Spec.Leased.Duration.Ticks / TimeSpan.TicksPerMicrosecond), ct);
+        }
+
+        return await CommandAsync(actor, id, (rollout, now) => RolloutPlan.Resume(rollout.Status, Said("resumed", actor, null), now), Key(key, $"resume {id}"), ct);
+    }
 
     /// <summary>
     /// Ends the present pause; <paramref name="full"/> skips the remaining steps up to the next approve step. <paramref name="winner"/>: the variant that

@@ -15,7 +15,9 @@ public sealed class RolloutKindsTests
 
     private static readonly RolloutSpec BlueGreen = new RolloutSpec
     {
-        Kind = RolloutKind.BlueGreen, Guardrails = Quick, Bake = TimeSpan.FromSeconds(20),
+        Kind = RolloutKind.BlueGreen,
+        Guardrails = Quick,
+        Bake = TimeSpan.FromSeconds(20),
         BlueGreen = new() { PrePromotion = Quick, PostPromotion = Quick, AutoPromoteAfter = TimeSpan.FromSeconds(60), Mirror = 50 },
     }.Planned();
 
@@ -27,7 +29,10 @@ public sealed class RolloutKindsTests
 
     private static readonly RolloutSpec Everything = new()
     {
-        Guardrails = Quick, Bake = TimeSpan.FromSeconds(5), ProgressDeadline = TimeSpan.FromHours(2), OnNewVersion = NewVersionRule.Supersede,
+        Guardrails = Quick,
+        Bake = TimeSpan.FromSeconds(5),
+        ProgressDeadline = TimeSpan.FromHours(2),
+        OnNewVersion = NewVersionRule.Supersede,
         Steps =
         [
             new("warm"), new("match") { Header = "x-team", Values = ["qa"] }, RolloutStep.SetWeight(5), new("analysis") { Background = true, Analysis = Quick }, RolloutStep.Pause(TimeSpan.FromSeconds(20)),
@@ -70,7 +75,7 @@ public sealed class RolloutKindsTests
     public void Blue_green_goes_back_when_the_post_promotion_analysis_fails()
     {
         var world = new World(BlueGreen);
-        world.Run(RolloutState.Baking, analysis: Verdict.Pass, seconds: 200);
+        world.Run(RolloutState.Baking, analysis: Verdict.Pass, seconds: 70);
         world.Run(RolloutState.Aborted, bake: Verdict.Fail, seconds: 1);
         Assert.Contains("post-promotion", world.Status.Cause);
     }

@@ -130,7 +130,7 @@ public sealed class RolloutsTests
     {
         await using var world = await CreateAsync(engine);
         await EndpointAsync(world);
-        var id = await ProposeAsync(world, Better, RolloutSpec.Canary(Quick, 10, 100));
+        var id = await ProposeAsync(world, Better, RolloutSpec.Canary(Quick, 10, 100) with { Lease = new(TimeSpan.FromDays(30)) });
         await StepAsync(world, id);
         world.Clock.Advance(TimeSpan.FromMinutes(1));
         var rollout = await StepAsync(world, id);
