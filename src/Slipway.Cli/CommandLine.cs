@@ -51,6 +51,7 @@ internal static class CommandLine
             ApprovalCommand.Build(globals, terminal),
             EndpointCommand.Build(globals, terminal),
             RolloutCommand.Build(globals, terminal),
+            .. DeclaredCommands.Build(globals, terminal),
             MonitorCommand.Build(globals, terminal),
             LabelCommand.Build(globals, terminal),
             AlertCommand.Build(globals, terminal),

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using Slipway.Client;
+using Slipway.Serving;
 
 namespace Slipway.Cli.Commands;
 
@@ -25,42 +26,56 @@ internal static class RolloutCommand
                 .With(endpoint, limit)
                 .Does(globals, terminal, s => s.ListAsync($"rollouts{Query.Of(("endpoint", s.Value(endpoint)))}", s.Value(limit), Columns)),
             Propose(globals, terminal),
-            new Verb("show", "Shows a rollout: its steps and what the analysis says", "slipway rollout show 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway rollout show 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
-                .With(rollout)
-                .Does(globals, terminal, s => s.ShowAsync($"rollouts/{s.About("rollouts", s.Value(rollout), "id")}", [.. Columns.Select(c => c with { Wide = false }), new("STEPS", e => string.Join('\n', Steps(e))), new("ANALYSIS", e => string.Join('\n', Checks(e)))])),
+            Show(globals, terminal),
             new Verb("timeline", "Lists what happened to a rollout", "slipway rollout timeline 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway rollout timeline 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
                 .With(rollout, limit)
                 .Does(globals, terminal, s => s.ListAsync($"rollouts/{s.About("rollouts", s.Value(rollout), "id")}/timeline", s.Value(limit), new("AT", "at"), new("EVENT", "kind"), new("STATE", "state"), new("SHARE", e => Output.Text(Output.At(e, "percent")) + " %"), new("ACTOR", "actor"), new("CAUSE", "cause"))),
             Watch(globals, terminal),
+            DeclaredCommands.Lint(globals, terminal),
+            Plan(globals, terminal),
+            Explain(globals, terminal),
             Act(globals, terminal, "start", "Starts a proposed rollout", _ => new { }),
             Act(globals, terminal, "resume", "Goes on with a paused rollout", _ => new { }),
             Promote(globals, terminal),
+            Approve(globals, terminal),
             Pause(globals, terminal),
             Abort(globals, terminal),
             Act(globals, terminal, "retry", "Tries an aborted rollout again", _ => new { }),
+            Undo(globals, terminal),
         };
     }
 
     private static Verb Propose(Globals globals, Terminal terminal)
     {
         var endpoint = Opt.Name("endpoint");
-        var version = new Argument<string>("version") { Description = "The candidate, for example flights/8" };
+        var version = new Argument<string?>("version") { Description = "The candidate, for example flights/8; a file may name it", Arity = ArgumentArity.ZeroOrOne };
         var steps = new Option<string>("--steps") { Description = "The candidate's shares in percent; after each below 100 an analysis decides", DefaultValueFactory = _ => "10,50,100" };
-        var file = new Option<string?>("--file", "-f") { Description = "The whole plan as JSON, instead of --steps" };
+        var file = new Option<string?>("--file", "-f") { Description = "The whole plan as YAML of kind Rollout or as JSON, instead of --steps; - for standard input" };
         var policy = new Option<string?>("--policy") { Description = "The policy whose gate it must have passed" };
         var requests = new Option<int?>("--min-requests") { Description = "Requests each variant needs before an analysis judges" };
         var quality = new Option<string[]>("--quality") { Description = "Also compare auc or logLoss over labelled predictions", AllowMultipleArgumentsPerToken = true };
         var hold = new Option<bool>("--hold") { Description = "Do not start by itself" };
         var (wait, timeout) = (Opt.Wait(), Opt.Timeout());
-        return new Verb("propose", "Proposes a version as the next one of an endpoint", "slipway rollout propose late flights/8", "slipway rollout propose late flights/8 --steps 5,25,100 --quality auc --wait --timeout 2h")
+        return new Verb("propose", "Proposes a version as the next one of an endpoint", "slipway rollout propose late flights/8", "slipway rollout propose late flights/8 --steps 5,25,100 --quality auc --wait --timeout 2h", "slipway rollout propose late flights/8 -f canary.yaml")
             .With(endpoint, version, steps, file, policy, requests, quality, hold, wait, timeout)
             .Does(globals, terminal, async s =>
             {
-                object spec = s.Value(file) is { } plan
-                    ? JsonSerializer.Deserialize<JsonElement>(await Input.ReadAsync(s, plan), SlipwayClient.Json)
-                    : Canary(s.Value(steps)!, s.Value(requests), s.Value(quality) ?? [], s.Value(hold));
+                object spec;
+                var (candidate, gate) = (s.Value(version), s.Value(policy));
+                if (s.Value(file) is { } plan && !plan.EndsWith(".json", StringComparison.OrdinalIgnoreCase) && await DeclaredCommands.ReadAsync(s, plan) is var items)
+                {
+                    var declared = items is [{ Rollout: { } only }] ? only : throw new CliException(ExitCodes.Usage, $"{plan} cannot be proposed", "it must hold one document of kind Rollout", $"slipway apply -f {plan}");
+                    (spec, candidate, gate) = (declared.Spec, candidate ?? declared.Candidate, gate ?? declared.Policy);
+                }
+                else
+                {
+                    spec = s.Value(file) is { } json
+                        ? JsonSerializer.Deserialize<JsonElement>(await Input.ReadAsync(s, json), SlipwayClient.Json)
+                        : Canary(s.Value(steps)!, s.Value(requests), s.Value(quality) ?? [], s.Value(hold));
+                }
+
                 s.About("endpoints", s.Value(endpoint));
-                var proposed = await s.Client.PostAsync<JsonElement>($"rollouts", new { endpoint = s.Value(endpoint), candidate = s.Value(version), policy = s.Value(policy), spec }, s.Stop);
+                var proposed = await s.Client.PostAsync<JsonElement>($"rollouts", new { endpoint = s.Value(endpoint), candidate, policy = gate, spec }, s.Stop);
                 return await EndAsync(s, proposed, s.Value(wait), s.Value(timeout)!);
             });
     }
@@ -98,7 +113,7 @@ internal static class RolloutCommand
                             async () =>
                             {
                                 now = await s.Client.GetAsync<JsonElement>($"rollouts/{id}", s.Stop);
-                                return ([$"{StateOf(now)}  {Output.Text(Output.At(now, "candidate"))} at {Output.Text(Output.At(now, "status.percent"))} % of {Output.Text(Output.At(now, "endpoint"))}: {Output.Text(Output.At(now, "status.cause"))}", "", .. Steps(now), "", .. Checks(now)], Ended(now));
+                                return (await DrawAsync(s, now), Ended(now));
                             },
                             TimeSpan.FromSeconds(1),
                             s.Stop);
@@ -116,6 +131,24 @@ internal static class RolloutCommand
 
                 return State(now) == "healthy" ? ExitCodes.Done : ExitCodes.Failed;
             });
+    }
+
+    /// <summary>Where it stands, the step's clock, what is set beside what is served, and the checks with their intervals.</summary>
+    private static async Task<IReadOnlyList<string>> DrawAsync(Session s, JsonElement now)
+    {
+        var shares = await s.Client.GetAsync<JsonElement>($"endpoints/{Output.Text(Output.At(now, "endpoint"))}/shares", s.Stop);
+        return
+        [
+            $"{StateOf(now)}  {Output.Text(Output.At(now, "candidate"))} at {Output.Text(Output.At(now, "status.percent"))} % of {Output.Text(Output.At(now, "endpoint"))}: {Output.Text(Output.At(now, "status.cause"))}",
+            "",
+            .. Steps(now, s.Terminal.Clock.GetUtcNow()),
+            "",
+            $"{"VARIANT",-12} {"VERSION",-20} {"SET",8} {"SERVED",8} {"REQUESTS",9} {"ERRORS",7} {"P95",10}",
+            .. Output.At(shares, "items").EnumerateArray().Select(v =>
+                $"{Output.Text(Output.At(v, "name")),-12} {Output.Text(Output.At(v, "modelVersion")),-20} {Output.Text(Output.At(v, "percent")) + " %",8} {(Output.Number(Output.At(v, "actual")) is { } actual ? FormattableString.Invariant($"{actual:0.0} %") : "-"),8} {Output.Text(Output.At(v, "requests")),9} {Output.Text(Output.At(v, "errors")),7} {(Output.Number(Output.At(v, "p95Micros")) is { } p95 ? FormattableString.Invariant($"{p95 / 1000:0.00} ms") : "-"),10}"),
+            "",
+            .. Checks(now),
+        ];
     }
 
     /// <summary>A line for each new event of the timeline.</summary>
@@ -154,8 +187,85 @@ internal static class RolloutCommand
 
     private static Verb Promote(Globals globals, Terminal terminal)
     {
-        var full = new Option<bool>("--full") { Description = "Skip all remaining steps" };
-        return Act(globals, terminal, "promote", "Goes to the next step now", s => new { full = s.Value(full) }).With(full);
+        var full = new Option<bool>("--full") { Description = "Skip all remaining steps, but no approval and no guardrail" };
+        var winner = new Option<string?>("--winner") { Description = "The variant that takes all traffic in the end, where there are several" };
+        return Act(globals, terminal, "promote", "Ends the present wait", s => new { full = s.Value(full), winner = s.Value(winner) }).With(full, winner);
+    }
+
+    private static Verb Approve(Globals globals, Terminal terminal)
+    {
+        var because = new Option<string?>("--because", "-m") { Description = "Why" };
+        return Act(globals, terminal, "approve", "Ends a step that waits for another person than the one who proposed it", s => new { reason = s.Value(because) }).With(because);
+    }
+
+    private static Verb Show(Globals globals, Terminal terminal)
+    {
+        var rollout = Opt.Id("rollout");
+        var show = new Verb("show", "Shows a rollout: its steps and what the analysis says", "slipway rollout show 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway rollout show 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
+            .With(rollout)
+            .Does(globals, terminal, s => s.ShowAsync($"rollouts/{s.About("rollouts", s.Value(rollout), "id")}", [.. Columns.Select(c => c with { Wide = false }), new("STEPS", e => string.Join('\n', Steps(e, s.Terminal.Clock.GetUtcNow()))), new("ANALYSIS", e => string.Join('\n', Checks(e)))]));
+        show.Aliases.Add("status");
+        return show;
+    }
+
+    private static Verb Plan(Globals globals, Terminal terminal)
+    {
+        var file = new Argument<string>("file") { Description = "YAML of kind Rollout, or - for standard input" };
+        return new Verb("plan", "Says step by step what a file would do, without a server", "slipway rollout plan canary.yaml", "slipway rollout plan canary.yaml -o json")
+            .With(file)
+            .Does(globals, terminal, async s =>
+            {
+                var rollouts = (await DeclaredCommands.ReadAsync(s, s.Value(file))).Select(item => item.Rollout).OfType<ProposeRollout>().ToList();
+                var rows = rollouts.SelectMany(rollout => rollout.Spec.Planned().Steps.Select((step, i) => JsonSerializer.SerializeToElement(new { endpoint = rollout.Endpoint, step = i + 1, kind = step.Kind, does = Step(JsonSerializer.SerializeToElement(step, SlipwayClient.Json)) }))).ToList();
+                s.Out.List(rows, more: false, new("ENDPOINT", "endpoint"), new("STEP", "step"), new("KIND", "kind"), new("DOES", "does"));
+                return ExitCodes.Done;
+            });
+    }
+
+    private static Verb Explain(Globals globals, Terminal terminal)
+    {
+        var rollout = Opt.Id("rollout");
+        var key = new Option<string?>("--key") { Description = "Also which variant this entity sees, and by which slot" };
+        return new Verb("explain", "Says why a rollout is where it is, and what each command would do", "slipway rollout explain 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway rollout explain 0193a7c2f0d27f3c9a41b6d0a2e5c001 --key customer-7")
+            .With(rollout, key)
+            .Does(globals, terminal, async s =>
+            {
+                var id = s.About("rollouts", s.Value(rollout), "id");
+                var now = await s.Client.GetAsync<JsonElement>($"rollouts/{id}", s.Stop);
+                s.Note($"{StateOf(now)}: {Output.Text(Output.At(now, "status.cause"))}");
+                if (s.Value(key) is { } entity)
+                {
+                    var seen = await s.Client.GetAsync<JsonElement>($"rollouts/{id}/assignment{Query.Of(("key", entity))}", s.Stop);
+                    s.Note($"{entity} is in slot {Output.Text(Output.At(seen, "slot"))} and sees {Output.Text(Output.At(seen, "variant.name"))} ({Output.Text(Output.At(seen, "variant.modelVersion"))}) by route revision {Output.Text(Output.At(seen, "revision"))}");
+                }
+
+                var actions = await s.Client.GetAsync<JsonElement>($"rollouts/{id}/actions", s.Stop);
+                s.Out.List(
+                    [.. Output.At(actions, "items").EnumerateArray()], more: false, new("COMMAND", "command"), new("ALLOWED", e => Output.At(e, "allowed").GetBoolean() ? "yes" : "no"),
+                    new("WHAT", e => Output.At(e, "allowed").GetBoolean() ? Output.Text(Output.At(e, "effect")) : Output.Text(Output.At(e, "why"))), new("SLOTS MOVED", "slotsMoved"), new("SERVES", "serves", wide: true));
+                return ExitCodes.Done;
+            });
+    }
+
+    private static Verb Undo(Globals globals, Terminal terminal)
+    {
+        var rollout = Opt.Id("rollout");
+        var to = new Option<string?>("--to") { Description = "An earlier version than the one before" };
+        var because = new Option<string?>("--because", "-m") { Description = "Why" };
+        var (dry, yes) = (Opt.DryRun(), Opt.Yes());
+        return new Verb("undo", "Takes a finished rollout back: at once if the earlier version is loaded and served within the window, else by a rollout", "slipway rollout undo 0193a7c2f0d27f3c9a41b6d0a2e5c001 --yes", "slipway rollout undo 0193a7c2f0d27f3c9a41b6d0a2e5c001 --to flights/6 --because 'complaints'")
+            .With(rollout, to, because, dry, yes)
+            .Does(globals, terminal, async s =>
+            {
+                var id = s.About("rollouts", s.Value(rollout), "id");
+                var now = await s.Client.GetAsync<JsonElement>($"rollouts/{id}", s.Stop);
+                if (await s.GoesOnAsync($"take endpoint {Output.Text(Output.At(now, "endpoint"))} back to {s.Value(to) ?? Output.Text(Output.At(now, "stable"))}", dry, yes))
+                {
+                    s.Out.One(await s.Client.PostAsync<JsonElement>($"rollouts/{id}/undo", new { to = s.Value(to), reason = s.Value(because) }, s.Stop), Columns);
+                }
+
+                return ExitCodes.Done;
+            });
     }
 
     private static Verb Pause(Globals globals, Terminal terminal)
@@ -200,7 +310,7 @@ internal static class RolloutCommand
 
     private static string State(JsonElement rollout) => Output.Text(Output.At(rollout, "status.state"));
 
-    private static bool Ended(JsonElement rollout) => State(rollout) is "healthy" or "aborted";
+    private static bool Ended(JsonElement rollout) => State(rollout) is "healthy" or "aborted" or "superseded";
 
     private static string StateOf(JsonElement rollout) =>
         State(rollout) + (Output.At(rollout, "status.pause") is { ValueKind: JsonValueKind.String } pause ? $" ({pause.GetString()})" : "");
@@ -211,22 +321,51 @@ internal static class RolloutCommand
         return FormattableString.Invariant($"{Math.Min((Output.Number(Output.At(rollout, "status.step")) ?? 0) + 1, steps)} of {steps}");
     }
 
-    private static IEnumerable<string> Steps(JsonElement rollout)
+    private static IEnumerable<string> Steps(JsonElement rollout, DateTimeOffset now)
     {
         var at = (int)(Output.Number(Output.At(rollout, "status.step")) ?? 0);
-        return Output.At(rollout, "spec.steps").EnumerateArray().Select((step, i) => $"{(i < at ? "done" : i == at && !Ended(rollout) ? "now " : "    ")}  {i + 1}. {Step(step)}");
+        return Output.At(rollout, "spec.steps").EnumerateArray().Select((step, i) =>
+            $"{(i < at ? "done" : i == at && !Ended(rollout) ? "now " : "    ")}  {i + 1}. {Step(step)}{(i == at && !Ended(rollout) ? Clock(rollout, step, now) : "")}");
     }
 
-    private static string Step(JsonElement step) => Output.Text(Output.At(step, "kind")) switch
+    // How long the present step has run, and when it ends by itself.
+    private static string Clock(JsonElement rollout, JsonElement step, DateTimeOffset now)
     {
-        "setWeight" => $"give {Output.Text(Output.At(step, "percent"))} % to the candidate",
-        "pause" => Output.At(step, "duration") is { ValueKind: JsonValueKind.String } duration ? $"wait {duration.GetString()}" : "wait for a promotion",
-        "analysis" => "compare candidate and stable",
-        "approve" => "wait for an approval",
-        var other => other,
-    };
+        if (Output.Number(Output.At(rollout, "status.stepSince")) is not > 0 and var since)
+        {
+            return "";
+        }
+
+        var began = DateTimeOffset.UnixEpoch.AddTicks((long)since! * TimeSpan.TicksPerMicrosecond);
+        var spent = now > began ? now - began : TimeSpan.Zero;
+        var until = Output.At(step, "duration") is { ValueKind: JsonValueKind.String } duration && TimeSpan.TryParse(duration.GetString(), CultureInfo.InvariantCulture, out var wait) ? $", until {(began + wait).UtcDateTime:HH:mm:ss} UTC" : "";
+        return $"  ({Duration.Text(spent)}{until})";
+    }
+
+    private static string Step(JsonElement step)
+    {
+        var variant = Output.At(step, "variant") is { ValueKind: JsonValueKind.String } named ? named.GetString() : "the candidate";
+        return Output.Text(Output.At(step, "kind")) switch
+        {
+            "setWeight" => $"give {Output.Text(Output.At(step, "percent"))} % to {variant}",
+            "pause" => Output.At(step, "duration") is { ValueKind: JsonValueKind.String } duration ? $"wait {duration.GetString()}" : "wait for a promotion",
+            "analysis" => Output.At(step, "background") is { ValueKind: JsonValueKind.True } ? "compare candidate and stable beside the later steps" : "compare candidate and stable",
+            "experiment" => "wait for the experiment's decision",
+            "bandit" => "let shares follow the rewards",
+            "compare" => "compare answers to the same requests, pair by pair",
+            "mirror" => Output.Number(Output.At(step, "percent")) > 0 ? $"copy {Output.Text(Output.At(step, "percent"))} % of the requests to {variant}" : $"end the copies to {variant}",
+            "match" => Output.At(step, "clear") is { ValueKind: JsonValueKind.True } ? $"end the matches of {variant}" : $"send matched requests to {variant}",
+            "warm" => $"load {variant}",
+            "approve" => Output.At(step, "role") is { ValueKind: JsonValueKind.String } role ? $"wait for an approval by a person with the role {role.GetString()}" : "wait for an approval",
+            "webhook" => $"ask {Output.Text(Output.At(step, "url"))}",
+            var other => other,
+        };
+    }
 
     private static IEnumerable<string> Checks(JsonElement rollout) => Output.At(rollout, "lastAnalysis.checks") is { ValueKind: JsonValueKind.Array } checks
-        ? checks.EnumerateArray().Select(c => $"{Output.Text(Output.At(c, "verdict")),-12}  {Output.Text(Output.At(c, "metric"))}  stable {Output.Rounded(Output.At(c, "stable"))} (n {Output.Text(Output.At(c, "stableN"))}), candidate {Output.Rounded(Output.At(c, "candidate"))} (n {Output.Text(Output.At(c, "candidateN"))}): {Output.Text(Output.At(c, "why"))}")
+        ? checks.EnumerateArray().Select(c => $"{Output.Text(Output.At(c, "verdict")),-12}  {Output.Text(Output.At(c, "metric"))}  stable {Output.Rounded(Output.At(c, "stable"))} (n {Output.Text(Output.At(c, "stableN"))}), candidate {Output.Rounded(Output.At(c, "candidate"))} (n {Output.Text(Output.At(c, "candidateN"))}){Interval(c)}: {Output.Text(Output.At(c, "why"))}")
         : ["no analysis yet"];
+
+    private static string Interval(JsonElement check) => Output.At(check, "lower") is { ValueKind: JsonValueKind.Number } lower && Output.At(check, "upper") is { ValueKind: JsonValueKind.Number } upper
+        ? $", harm {Output.Rounded(Output.At(check, "harm"))} [{Output.Rounded(lower)}, {Output.Rounded(upper)}]" : "";
 }

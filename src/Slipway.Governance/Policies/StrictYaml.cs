@@ -5,7 +5,11 @@ using YamlDotNet.Core.Events;
 namespace Slipway.Governance;
 
 /// <summary>One value of a strict YAML document and where it stands (1-based).</summary>
-public abstract record YamlNode(long Line);
+public abstract record YamlNode(long Line)
+{
+    /// <summary>Where in its line it begins.</summary>
+    public long Column { get; init; }
+}
 
 public sealed record YamlScalar(string Value, long Line) : YamlNode(Line);
 
@@ -13,7 +17,11 @@ public sealed record YamlList(IReadOnlyList<YamlNode> Items, long Line) : YamlNo
 
 public sealed record YamlMap(IReadOnlyList<YamlField> Fields, long Line) : YamlNode(Line);
 
-public sealed record YamlField(string Name, YamlNode Value, long Line);
+public sealed record YamlField(string Name, YamlNode Value, long Line)
+{
+    /// <summary>Where in its line the name begins.</summary>
+    public long Column { get; init; }
+}
 
 /// <summary>
 /// Reads the part of YAML that means one thing only: maps, lists and scalars. Anchors, aliases, tags, merge keys, duplicate keys,
@@ -65,7 +73,7 @@ public static class StrictYaml
         private YamlNode Node(int depth)
         {
             var current = parser.Current ?? throw Refuse(what, 1, "it ends too early");
-            var line = current.Start.Line;
+            var (line, column) = (current.Start.Line, current.Start.Column);
             if (depth > MaxDepth) throw Refuse(what, line, $"it is nested deeper than {MaxDepth} levels");
             if (++nodes > MaxNodes) throw Refuse(what, line, $"it has more than {MaxNodes} values");
             if (current is AnchorAlias alias) throw Refuse(what, line, $"the alias *{alias.Value} is not allowed");
@@ -75,16 +83,16 @@ public static class StrictYaml
             {
                 case Scalar scalar:
                     parser.MoveNext();
-                    return new YamlScalar(scalar.Value, line);
+                    return new YamlScalar(scalar.Value, line) { Column = column };
                 case SequenceStart:
                     parser.MoveNext();
                     var items = new List<YamlNode>();
                     while (parser.Current is not SequenceEnd) items.Add(Node(depth + 1));
                     parser.MoveNext();
-                    return new YamlList(items, line);
+                    return new YamlList(items, line) { Column = column };
                 case MappingStart:
                     parser.MoveNext();
-                    return Map(depth, line);
+                    return Map(depth, line) with { Column = column };
                 default:
                     throw Refuse(what, line, $"unexpected {current.GetType().Name}");
             }
@@ -99,7 +107,7 @@ public static class StrictYaml
                 if (Node(depth + 1) is not YamlScalar key) throw Refuse(what, line, "a field name must be plain text");
                 if (string.Equals(key.Value, "<<", StringComparison.Ordinal)) throw Refuse(what, key.Line, "the merge key << is not allowed");
                 if (!names.Add(key.Value)) throw Refuse(what, key.Line, $"the field '{key.Value}' is given twice");
-                fields.Add(new YamlField(key.Value, Node(depth + 1), key.Line));
+                fields.Add(new YamlField(key.Value, Node(depth + 1), key.Line) { Column = key.Column });
             }
             parser.MoveNext();
             return new YamlMap(fields, line);

@@ -206,6 +206,7 @@ internal static class RolloutPlan
             : step is { Kind: "approve", Expiry: { } expiry } ? status.StepSince + Micros(expiry)
             : step is { Kind: "webhook" } ? now + Micros(Retry10)
             : step is { Kind: "compare" } ? now + Micros((spec.Shadow ?? new()).Interval)
+            : step is { Kind: "experiment" } && spec.Experiment is { } experiment ? now + Micros(experiment.Interval)
             : step is { Kind: "bandit" } && spec.Bandit is { } bandit ? Math.Max(status.MovedAt, status.StepSince) + Micros(bandit.Interval)
             : long.MaxValue;
         return until == long.MaxValue || until <= now ? look : Min(look, TimeSpan.FromMicroseconds(until - now));

@@ -11,8 +11,11 @@ namespace Slipway.Serving;
 
 /// <summary>Looks at everything a rollout's next decision depends on.</summary>
 internal sealed class RolloutObserver(
-    RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Routes routes, Deployments deployments, Labels labels, Outbound outbound, TimeProvider clock)
+    RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Routes routes, Deployments deployments, Labels labels, ExperimentObserver experiments, Outbound outbound, TimeProvider clock)
 {
+    // When this node looked last at what takes long to read, by rollout: a look every second would read the log every second.
+    private readonly ConcurrentDictionary<string, long> _looked = new(StringComparer.Ordinal);
+
     // One look reads at most this many labelled predictions of each variant, the newest.
     private const int MaxLabelled = 50_000;
 
@@ -29,6 +32,7 @@ internal sealed class RolloutObserver(
 
         if (status.Ended || status.State is RolloutState.Aborting or RolloutState.RollingBack)
         {
+            _looked.TryRemove(rollout.Id, out _);
             return new(now, GateState.NotAsked, null, null, null);
         }
 
@@ -49,12 +53,22 @@ internal sealed class RolloutObserver(
 
         if (status.ExposedSince > 0)
         {
-            seen = seen with { Guardrails = Analysis.Guardrails(spec.Guardrails, Sample(rollout, spec.Guardrails, status.ExposedSince, null), status.Memory) };
+            seen = seen with { Guardrails = Analysis.Guardrails(spec.Guardrails, Sample(rollout, status.ExposedSince, null), status.Memory) };
         }
 
         if (step is { Kind: "analysis", Background: false })
         {
             seen = seen with { Analysis = await JudgeAsync(rollout, step.Analysis ?? spec.Guardrails, status.StepSince, status.Memory, ct) };
+        }
+
+        if (step is { Kind: "experiment" or "bandit" or "compare" } && IsDue(rollout, step))
+        {
+            seen = step.Kind switch
+            {
+                "experiment" => seen with { Experiment = await experiments.LookAsync(rollout, spec.Experiment!, status.Experiment ?? AnalysisMemory.Empty, ct) },
+                "bandit" => seen with { Bandit = await experiments.WeighAsync(rollout, spec.Bandit!, ct) },
+                _ => seen with { Shadow = await experiments.ShadowAsync(rollout, step.Variant, ct) },
+            };
         }
 
         if (status.BakingSince > 0 && spec.BakeAnalysis is { } bake)
@@ -95,21 +109,32 @@ internal sealed class RolloutObserver(
     private async Task<AnalysisReport> JudgeAsync(Rollout rollout, AnalysisSpec analysis, long stepSince, AnalysisMemory memory, CancellationToken ct)
     {
         var since = rollout.Status.ExposedSince > 0 ? rollout.Status.ExposedSince : rollout.Status.PreviewSince;
-        if (since == 0)
+        var nobody = new ArmHealth(0, 0, double.NaN);
+        var sample = since == 0 ? new(nobody, nobody) : Sample(rollout, since, stepSince);
+        var report = Analysis.Judge(analysis, since > 0 && analysis.Quality.Count > 0 ? await WithQualityAsync(rollout, analysis, sample, ct) : sample, memory);
+        return await experiments.MeasureAsync(rollout, analysis, report, stepSince, ct);
+    }
+
+    // A command wakes the worker between two looks; the next one is due when it was.
+    private bool IsDue(Rollout rollout, RolloutStep step)
+    {
+        var interval = step.Kind switch { "experiment" => rollout.Spec.Experiment!.Interval, "bandit" => rollout.Spec.Bandit!.Interval, _ => (rollout.Spec.Shadow ?? new()).Interval };
+        var (now, since) = (clock.NowMicros(), Math.Max(_looked.GetValueOrDefault(rollout.Id), rollout.Status.StepSince));
+        // The first look of a bandit waits for an interval of rewards, those of the others only count.
+        if (now - since < interval.Ticks / TimeSpan.TicksPerMicrosecond && (step.Kind == "bandit" || since > rollout.Status.StepSince))
         {
-            var nobody = new ArmHealth(0, 0, double.NaN);
-            return Analysis.Judge(analysis, new(nobody, nobody), memory);
+            return false;
         }
 
-        var sample = Sample(rollout, analysis, since, stepSince);
-        return Analysis.Judge(analysis, analysis.Quality.Count > 0 ? await WithQualityAsync(rollout, analysis, sample, ct) : sample, memory);
+        _looked[rollout.Id] = now;
+        return true;
     }
 
     /// <summary>
     /// The first candidate against the baseline slice if there is one, else stable. A candidate with all the traffic is compared with what stable did just
     /// before: afterwards stable does nothing.
     /// </summary>
-    private AnalysisSample Sample(Rollout rollout, AnalysisSpec analysis, long since, long? stepSince)
+    private AnalysisSample Sample(Rollout rollout, long since, long? stepSince)
     {
         var candidate = rollout.Status.Winner ?? rollout.Spec.First;
         var compared = rollout.Variants.FirstOrDefault(variant => variant.Role == VariantRole.Baseline)?.Name ?? "stable";
