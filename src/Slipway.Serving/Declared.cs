@@ -58,7 +58,11 @@ public static class Declared
     /// <summary>An endpoint as a document.</summary>
     public static JsonObject Write(Endpoint endpoint) => Write(new CreateEndpoint
     {
-        Name = endpoint.Name, ModelVersion = endpoint.ModelVersion, Policy = endpoint.Policy, LogPredictions = endpoint.Route.LogPredictions, Settings = endpoint.Route.Settings,
+        Name = endpoint.Name,
+        ModelVersion = endpoint.ModelVersion,
+        Policy = endpoint.Policy,
+        LogPredictions = endpoint.Route.LogPredictions,
+        Settings = endpoint.Route.Settings,
     });
 
     /// <summary>What an endpoint should be, as a document.</summary>

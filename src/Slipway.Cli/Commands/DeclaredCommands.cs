@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Slipway.Client;
 using Slipway.Serving;
+using Endpoint = Slipway.Serving.Endpoint;
 
 namespace Slipway.Cli.Commands;
 

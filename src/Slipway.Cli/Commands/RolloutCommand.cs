@@ -331,12 +331,12 @@ internal static class RolloutCommand
     // How long the present step has run, and when it ends by itself.
     private static string Clock(JsonElement rollout, JsonElement step, DateTimeOffset now)
     {
-        if (Output.Number(Output.At(rollout, "status.stepSince")) is not > 0 and var since)
+        if (Output.Number(Output.At(rollout, "status.stepSince")) is not { } since || since <= 0)
         {
             return "";
         }
 
-        var began = DateTimeOffset.UnixEpoch.AddTicks((long)since! * TimeSpan.TicksPerMicrosecond);
+        var began = DateTimeOffset.UnixEpoch.AddTicks((long)since * TimeSpan.TicksPerMicrosecond);
         var spent = now > began ? now - began : TimeSpan.Zero;
         var until = Output.At(step, "duration") is { ValueKind: JsonValueKind.String } duration && TimeSpan.TryParse(duration.GetString(), CultureInfo.InvariantCulture, out var wait) ? $", until {(began + wait).UtcDateTime:HH:mm:ss} UTC" : "";
         return $"  ({Duration.Text(spent)}{until})";

@@ -67,7 +67,7 @@ public sealed class DeclaredTests
             settings: {queueRows: 0, batching: {maxRows: many}}
             """);
         Assert.Equal(
-            [(5L, 1L), (8, 18), (9, 5), (10, 12), (12, 31), (13, 1), (14, 1)],
+            [(5L, 1L), (8, 16), (9, 5), (10, 12), (12, 31), (13, 1), (14, 1)],
             faults.Where(fault => fault.Line < 15).Select(fault => (fault.Line, fault.Column)));
         Assert.Contains("did you mean 'strategy'", faults[0].Text);
         Assert.Contains("weights only grow, 10 follows 50", faults[1].Text);

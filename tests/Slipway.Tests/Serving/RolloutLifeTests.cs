@@ -4,6 +4,7 @@ using Slipway.Governance;
 using Slipway.Registry;
 using Slipway.Serving;
 using Slipway.Serving.Routing;
+using Slipway.Tests.Governance;
 using static Slipway.Tests.Serving.ServingWorld;
 
 namespace Slipway.Tests.Serving;
@@ -204,7 +205,8 @@ public sealed class RolloutLifeTests
         var rollouts = world.Get<Rollouts>();
         var spec = new RolloutSpec
         {
-            Variants = [new("b", "iris/2"), new("base", "", VariantRole.Baseline)], Lease = new(TimeSpan.FromMinutes(5)),
+            Variants = [new("b", "iris/2"), new("base", "", VariantRole.Baseline)],
+            Lease = new(TimeSpan.FromMinutes(5)),
             Steps = [RolloutStep.SetWeight(20, "b"), RolloutStep.SetWeight(20, "base"), RolloutStep.Pause(), new("webhook") { Url = "https://example.org", Secret = "s3cret" }],
         };
         var id = (await rollouts.ProposeAsync(TestWorld.Ada, new() { Endpoint = "flowers", Spec = spec }, None)).Id;
