@@ -113,8 +113,12 @@ public static class Declared
     {
         switch (node)
         {
+            case JsonObject { Count: 0 } when path.Length > 0:
+                to[path] = "{}";
+                break;
             case JsonObject map:
-                foreach (var (name, value) in map)
+                // The head says which kind of document it is, and both are of one kind.
+                foreach (var (name, value) in map.Where(field => path.Length > 0 || field.Key is not ("apiVersion" or "kind")))
                 {
                     Flatten(value, path.Length == 0 ? name : $"{path}.{name}", to);
                 }

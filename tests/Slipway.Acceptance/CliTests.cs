@@ -106,6 +106,58 @@ public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer
     }
 
     [Fact]
+    public async Task An_endpoint_and_its_rollout_are_declared_in_a_file()
+    {
+        await using var server = new RunningServer();
+        await server.InitializeAsync();
+        await server.RegisterIrisAsync(0.95);
+        await server.RegisterIrisAsync(0.96);
+        const string Endpoint = """
+            apiVersion: slipway.dev/endpoint/v1
+            kind: Endpoint
+            name: flowers
+            modelVersion: iris/1
+            settings: {queueRows: 2048}
+
+            """;
+        const string Rollout = """
+            ---
+            apiVersion: slipway.dev/rollout/v1
+            kind: Rollout
+            endpoint: flowers
+            candidate: iris/2
+            strategy: canary
+            autoStart: false
+            steps:
+              - setWeight: 10
+              - pause: 10m
+              - approve: {role: approver}
+              - setWeight: 100
+
+            """;
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "endpoint.yaml"), Endpoint, TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "all.yaml"), Endpoint.Replace("2048", "4096", StringComparison.Ordinal) + Rollout, TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "bad.yaml"), Rollout.Replace("100", "5", StringComparison.Ordinal).Replace("10m", "soon", StringComparison.Ordinal).Replace("strategy", "stratgy", StringComparison.Ordinal), TestContext.Current.CancellationToken);
+        await Transcript.MatchesAsync(server, "declared",
+        [
+            "rollout lint FOLDER/all.yaml",
+            "rollout lint FOLDER/bad.yaml",
+            "rollout lint FOLDER/bad.yaml -o json",
+            "rollout plan FOLDER/all.yaml",
+            "apply -f FOLDER/bad.yaml",
+            "apply -f FOLDER/endpoint.yaml",
+            "diff -f FOLDER/endpoint.yaml",
+            "diff -f FOLDER/all.yaml",
+            "apply -f FOLDER/all.yaml --dry-run",
+            "apply -f FOLDER/all.yaml",
+            "apply -f FOLDER/all.yaml",
+            "diff -f FOLDER/all.yaml",
+            "export",
+            "rollout approve 0193a7c2f0d27f3c9a41b6d0a2e5c001",
+        ]);
+    }
+
+    [Fact]
     public async Task Runs_and_versions_are_listed_compared_fetched_and_thrown_away()
     {
         await using var server = new RunningServer();

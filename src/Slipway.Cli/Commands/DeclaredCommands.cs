@@ -53,7 +53,7 @@ internal static class DeclaredCommands
                 return lines.Count == 0 ? ExitCodes.Done : ExitCodes.Failed;
             });
         var only = new Option<string?>("--endpoint") { Description = "Only this endpoint and its rollouts" };
-        yield return new Verb("export", "Writes endpoints and their open rollouts as YAML that apply reads", "slipway export > slipway.yaml", "slipway export --endpoint late")
+        yield return new Verb("export", "Writes endpoints and their open rollouts as YAML that apply reads", "slipway export", "slipway export --endpoint late")
             .With(only)
             .Does(globals, terminal, async s =>
             {

@@ -56,7 +56,7 @@ internal static class RolloutCommand
         var quality = new Option<string[]>("--quality") { Description = "Also compare auc or logLoss over labelled predictions", AllowMultipleArgumentsPerToken = true };
         var hold = new Option<bool>("--hold") { Description = "Do not start by itself" };
         var (wait, timeout) = (Opt.Wait(), Opt.Timeout());
-        return new Verb("propose", "Proposes a version as the next one of an endpoint", "slipway rollout propose late flights/8", "slipway rollout propose late flights/8 --steps 5,25,100 --quality auc --wait --timeout 2h", "slipway rollout propose late flights/8 -f canary.yaml")
+        return new Verb("propose", "Proposes a version as the next one of an endpoint", "slipway rollout propose late flights/8 --steps 5,25,100 --quality auc --wait --timeout 2h", "slipway rollout propose late -f canary.yaml")
             .With(endpoint, version, steps, file, policy, requests, quality, hold, wait, timeout)
             .Does(globals, terminal, async s =>
             {
@@ -348,7 +348,7 @@ internal static class RolloutCommand
         return Output.Text(Output.At(step, "kind")) switch
         {
             "setWeight" => $"give {Output.Text(Output.At(step, "percent"))} % to {variant}",
-            "pause" => Output.At(step, "duration") is { ValueKind: JsonValueKind.String } duration ? $"wait {duration.GetString()}" : "wait for a promotion",
+            "pause" => Output.At(step, "duration") is { ValueKind: JsonValueKind.String } duration && TimeSpan.TryParse(duration.GetString(), CultureInfo.InvariantCulture, out var wait) ? $"wait {Duration.Text(wait)}" : "wait for a promotion",
             "analysis" => Output.At(step, "background") is { ValueKind: JsonValueKind.True } ? "compare candidate and stable beside the later steps" : "compare candidate and stable",
             "experiment" => "wait for the experiment's decision",
             "bandit" => "let shares follow the rewards",
