@@ -8,6 +8,9 @@ switch (args)
     case ["route"]:
         RouteBench.Route();
         return 0;
+    case ["rollout-stats", .. var count]:
+        RolloutStatisticsBench.Run(count is [var rollouts] ? int.Parse(rollouts, System.Globalization.CultureInfo.InvariantCulture) : 2000);
+        return 0;
     case ["journal"]:
         await JournalBench.RunAsync(64, TimeSpan.FromSeconds(5));
         return 0;
@@ -51,6 +54,6 @@ switch (args)
         await SearchBench.RunAsync(int.Parse(runs, System.Globalization.CultureInfo.InvariantCulture), postgres is [var connection] ? connection : null);
         return 0;
     default:
-        Console.Error.WriteLine("usage: slots | route | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | registry URL sqlite|postgres SECONDS SERVER_PID [SCENARIO …] | registry-search RUNS [POSTGRES] | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
+        Console.Error.WriteLine("usage: slots | route | rollout-stats [ROLLOUTS] | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | registry URL sqlite|postgres SECONDS SERVER_PID [SCENARIO …] | registry-search RUNS [POSTGRES] | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
         return 2;
 }

@@ -38,6 +38,8 @@ public static class ServingModule
         services.AddSingleton(p => new Rollouts(
             p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<RolloutObserver>(), p.GetRequiredService<Deployments>(), p.GetRequiredService<Routes>(),
             p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Access>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(p => new RolloutReports(
+            p.GetRequiredService<Rollouts>(), p.GetRequiredService<Endpoints>(), p.GetRequiredService<ExperimentObserver>(), p.GetRequiredService<Monitoring.Labels>(), p.GetRequiredService<TimeProvider>()));
         services.AddClockedWork<RolloutWork>();
         services.AddHostedService(p => p.GetRequiredService<RouteFollower>());
         services.AddHostedService(p => p.GetRequiredService<ModelRepository>());

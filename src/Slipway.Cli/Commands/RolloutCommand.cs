@@ -25,6 +25,7 @@ internal static class RolloutCommand
             new Verb("list", "Lists rollouts, newest first", "slipway rollout list", "slipway rollout list --endpoint late")
                 .With(endpoint, limit)
                 .Does(globals, terminal, s => s.ListAsync($"rollouts{Query.Of(("endpoint", s.Value(endpoint)))}", s.Value(limit), Columns)),
+            RolloutSizeVerb.Build(globals, terminal),
             Propose(globals, terminal),
             Show(globals, terminal),
             new Verb("timeline", "Lists what happened to a rollout", "slipway rollout timeline 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway rollout timeline 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")

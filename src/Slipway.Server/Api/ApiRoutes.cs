@@ -66,6 +66,7 @@ public static class RestApi
         MonitoringApi.Map(api);
         AlertingApi.Map(api);
         ServingApi.Map(api);
+        RolloutReportsApi.Map(api);
         PipelinesApi.Map(api);
         routes.MapFallback(ApiRoutes.Prefix + "/{**rest}", context => throw new SlipwayException(
             ErrorCode.NotFound, $"there is no {context.Request.Method} {context.Request.Path}", next: $"GET {ApiRoutes.Prefix}/meta/endpoints lists what there is")).OpenToAll();
