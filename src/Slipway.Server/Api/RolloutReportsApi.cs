@@ -9,7 +9,6 @@ internal static class RolloutReportsApi
     public static void Map(ApiRoutes api)
     {
         api.Post("/rollouts/plan", Permissions.EndpointRead, async c => await c.Of<RolloutReports>().PlanAsync(await c.BodyAsync<PlanRequest>(), c.Stop));
-        api.Get("/rollouts/{rollout}/analysis", Permissions.EndpointRead, async c => await c.Of<RolloutReports>().AnalysisAsync(c["rollout"], c.Limit(), c.Stop));
         api.Get("/rollouts/{rollout}/experiment", Permissions.EndpointRead, async c => await c.Of<RolloutReports>().ExperimentAsync(c["rollout"], c.Stop));
         api.Get("/rollouts/{rollout}/bandit", Permissions.EndpointRead, async c => await c.Of<RolloutReports>().BanditAsync(c["rollout"], c.Stop));
         api.Get("/rollouts/{rollout}/shadow", Permissions.EndpointRead, async c => await c.Of<RolloutReports>().ShadowAsync(c["rollout"], c.Query("variant"), c.Stop));

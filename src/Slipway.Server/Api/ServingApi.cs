@@ -95,7 +95,7 @@ internal static class ServingApi
         api.Get("/rollouts/{rollout}/analysis", Permissions.EndpointRead, async c =>
         {
             var rollout = await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop);
-            return new { rollout.LastAnalysis, rollout.Findings, items = (await c.Of<Rollouts>().TimelineAsync(rollout.Id, c.Stop)).Where(e => e.Analysis is not null) };
+            return new { rollout.LastAnalysis, rollout.Findings, measurements = await c.Of<RolloutReports>().MeasurementsAsync(rollout.Id, c.Limit(), c.Stop), items = (await c.Of<Rollouts>().TimelineAsync(rollout.Id, c.Stop)).Where(e => e.Analysis is not null) };
         });
         api.Get("/rollouts/{rollout}/assignment", Permissions.EndpointRead, async c =>
         {

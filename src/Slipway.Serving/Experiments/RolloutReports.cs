@@ -3,11 +3,6 @@ using Slipway.Monitoring;
 
 namespace Slipway.Serving;
 
-/// <summary>What a rollout's analysis says: the last look, and the measurements of its further metrics.</summary>
-/// <param name="Report">The last look; null before the first.</param>
-/// <param name="Measurements">Newest first.</param>
-public sealed record RolloutAnalysis(AnalysisReport? Report, IReadOnlyList<Measurement> Measurements);
-
 /// <summary>What a rollout's statistics say. Reading them changes nothing; decisions are the rollout's own.</summary>
 public sealed class RolloutReports
 {
@@ -23,12 +18,8 @@ public sealed class RolloutReports
     internal RolloutReports(Rollouts rollouts, Endpoints endpoints, ExperimentObserver observer, Labels labels, TimeProvider clock) =>
         (_rollouts, _endpoints, _observer, _labels, _clock) = (rollouts, endpoints, observer, labels, clock);
 
-    /// <summary>The last look of the analysis and its measurements.</summary>
-    public async Task<RolloutAnalysis> AnalysisAsync(string id, int limit, CancellationToken ct)
-    {
-        var rollout = await _rollouts.GetAsync(id, ct);
-        return new(rollout.LastAnalysis, await _observer.MeasurementsAsync(id, limit, ct));
-    }
+    /// <summary>Measurements of the further metrics of a rollout's analyses, newest first.</summary>
+    public Task<IReadOnlyList<Measurement>> MeasurementsAsync(string id, int limit, CancellationToken ct) => _observer.MeasurementsAsync(id, limit, ct);
 
     /// <summary>A look at the rollout's experiment with what was logged and labelled until now.</summary>
     /// <exception cref="SlipwayException">NotFound; PreconditionFailed if the rollout is no experiment.</exception>
