@@ -18,6 +18,7 @@ public static class ServingModule
         services.AddSingleton(new SubjectHold(
             "SELECT 'endpoint ' || e.name AS holder, r.spec AS text FROM serving_endpoints e JOIN serving_route_revisions r ON r.endpoint = e.name AND r.revision = e.revision", Serves: true));
         services.AddSingleton(new SubjectHold("SELECT 'rollout ' || id AS holder, candidate AS text FROM serving_rollouts WHERE active = 1", Serves: true));
+        services.AddSingleton(new SubjectHold("SELECT 'rollout ' || id AS holder, spec AS text FROM serving_rollouts WHERE active = 1", Serves: true));
         services.AddSingleton(options ?? new ServingOptions());
         services.AddSingleton<RepositoryFolder>();
         services.AddSingleton<LoadedModels>();

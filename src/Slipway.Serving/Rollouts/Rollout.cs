@@ -389,6 +389,9 @@ public sealed record RolloutSpec
 
     internal IReadOnlyList<string> Names => Variants.Count > 0 ? [.. Variants.Select(variant => variant.Name)] : ["candidate"];
 
+    /// <summary>Those that may take all traffic in the end.</summary>
+    internal IReadOnlyList<string> Candidates => Variants.Count > 0 ? [.. Variants.Where(variant => variant.Role == VariantRole.Candidate).Select(variant => variant.Name)] : ["candidate"];
+
     /// <summary>The analysis that the bake must pass, or null.</summary>
     internal AnalysisSpec? BakeAnalysis => Kind == RolloutKind.BlueGreen ? BlueGreen?.PostPromotion : null;
 

@@ -94,6 +94,7 @@ internal static class RolloutFaults
 
         Needs(RolloutKind.AbTest, spec.Experiment is not null && spec.Steps.Any(step => step.Kind == "experiment"), "experiment", "an A/B test needs an experiment, and a step for it");
         Needs(RolloutKind.Bandit, spec.Bandit is not null && spec.Steps.Any(step => step.Kind == "bandit"), "bandit", "a bandit needs its reward (bandit), and a step for it");
+        Needs(RolloutKind.Bandit, spec.Variants.All(variant => variant.Role == VariantRole.Candidate), "variants", "a bandit compares with stable itself; a baseline slice would be a second one");
         Needs(RolloutKind.Shadow, spec.Steps.All(step => step.Kind != "setWeight"), "steps", "a shadow never takes traffic");
         Needs(RolloutKind.BlueGreen, spec.Steps.All(step => step.Kind != "setWeight" || step.Percent is 0 or 100), "steps", "blue-green switches all traffic at once");
         faults.AddRange((spec.Experiment?.Faults() ?? []).Select(fault => new PlanFault("experiment", $"experiment: {fault}")));

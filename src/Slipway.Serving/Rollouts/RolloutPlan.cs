@@ -237,9 +237,9 @@ internal static class RolloutPlan
     /// </summary>
     public static Ruling Promote(RolloutSpec spec, RolloutStatus status, bool full, string? winner, string cause, long now)
     {
-        if (winner is not null && !spec.Names.Contains(winner, StringComparer.Ordinal))
+        if (winner is not null && !spec.Candidates.Contains(winner, StringComparer.Ordinal))
         {
-            return Refuse(status, "promote", $"it has no variant '{winner}' ({string.Join(", ", spec.Names)})");
+            return Refuse(status, "promote", $"'{winner}' is none of its candidates ({string.Join(", ", spec.Candidates)})");
         }
 
         if (status.State is not (RolloutState.Paused or RolloutState.Progressing) || (status.State == RolloutState.Progressing && !full))

@@ -40,12 +40,11 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
         return [.. rows.Select(Read)];
     }
 
-    /// <summary>Rollouts of a candidate that have not ended.</summary>
+    /// <summary>Rollouts in which a version is a candidate and that have not ended.</summary>
     public async Task<IReadOnlyList<Rollout>> OpenOfAsync(string candidate, CancellationToken ct)
     {
-        var rows = await database.ReadAsync(
-            session => session.QueryAsync<Row>($"{Columns} WHERE candidate = @candidate AND {Open}", new { candidate }), ct);
-        return [.. rows.Select(Read)];
+        var rows = await database.ReadAsync(session => session.QueryAsync<Row>($"{Columns} WHERE {Open}"), ct);
+        return [.. rows.Select(Read).Where(rollout => rollout.Variants.Any(variant => variant.ModelVersion == candidate))];
     }
 
     public Task<IReadOnlyList<string>> OpenAsync(CancellationToken ct) => database.ReadAsync(

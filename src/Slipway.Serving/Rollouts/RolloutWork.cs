@@ -167,7 +167,7 @@ internal sealed class RolloutObserver(
         })]);
     }
 
-    /// <summary>The candidate's gate under the rollout's policy; a granted gate is verified again against its frozen evidence.</summary>
+    /// <summary>The gate under the rollout's policy: every candidate must have passed it. A granted gate is verified again against its frozen evidence.</summary>
     public async Task<GateState> GateAsync(Rollout rollout, CancellationToken ct)
     {
         if (rollout.Policy is not { } policy)
@@ -175,7 +175,25 @@ internal sealed class RolloutObserver(
             return GateState.NotAsked;
         }
 
-        var subject = new Subject("model-version", rollout.Candidate);
+        var together = GateState.Granted;
+        foreach (var variant in rollout.Variants.Where(variant => variant.Role == VariantRole.Candidate))
+        {
+            switch (await GateAsync(variant.ModelVersion, policy, ct))
+            {
+                case GateState.Denied:
+                    return GateState.Denied;
+                case not GateState.Granted:
+                    together = GateState.Waiting;
+                    break;
+            }
+        }
+
+        return together;
+    }
+
+    private async Task<GateState> GateAsync(string modelVersion, string policy, CancellationToken ct)
+    {
+        var subject = new Subject("model-version", modelVersion);
         var latest = (await gates.ListAsync(subject.ToString(), null, ct)).Where(request => request.Policy == policy).MaxBy(request => request.RequestedAt);
         switch (latest?.State)
         {

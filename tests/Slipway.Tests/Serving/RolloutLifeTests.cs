@@ -198,6 +198,31 @@ public sealed class RolloutLifeTests
     }
 
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Every_variant_passes_the_gate_and_an_alert_of_any_aborts(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await world.Get<Policies>().ApplyAsync(Samples.Root, Samples.Automatic, None);
+        await EndpointAsync(world);
+        var rollouts = world.Get<Rollouts>();
+        var spec = new RolloutSpec { Variants = [new("b", Better), new("c", Blind)], Steps = [RolloutStep.SetWeight(20, "b"), RolloutStep.SetWeight(20, "c"), RolloutStep.Pause()] };
+        var id = (await rollouts.ProposeAsync(TestWorld.Ada, new() { Endpoint = "flowers", Policy = "automatic", Spec = spec }, None)).Id;
+        await EndpointsTests.GrantAsync(world, Better);
+        await world.Get<RolloutWork>().StepAsync(id, None);
+        Assert.Equal(RolloutState.Pending, (await rollouts.GetAsync(id, None)).Status.State);
+        await EndpointsTests.GrantAsync(world, Blind);
+        await world.Get<RolloutWork>().StepAsync(id, None);
+        Assert.Equal((RolloutState.Paused, 40.0), (await rollouts.GetAsync(id, None)) is var running ? (running.Status.State, running.Status.Percent) : default);
+        Assert.Equal(id, Assert.Single(await world.Get<RolloutTransitions>().OpenOfAsync(Blind, None)).Id);
+        Assert.Contains("none of its candidates", (await Assert.ThrowsAsync<SlipwayException>(() => rollouts.PromoteAsync(TestWorld.Ada, id, full: true, None, "stable"))).Message);
+        // The winner takes everything, and is what an undo goes back from.
+        await rollouts.PromoteAsync(TestWorld.Ada, id, full: true, None, "c");
+        await world.Get<RolloutWork>().StepAsync(id, None);
+        world.Clock.Advance(TimeSpan.FromSeconds(10));
+        await world.Get<RolloutWork>().StepAsync(id, None);
+        Assert.Equal(Blind, (await world.Get<Endpoints>().GetAsync("flowers", None)).ModelVersion);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Secrets_of_webhooks_leave_the_plan_and_variants_get_their_shares(Engine engine)
     {
         await using var world = await CreateAsync(engine);
