@@ -29,12 +29,18 @@ internal sealed class Meters : IHostedService, IDisposable
         meter.CreateObservableGauge("slipway.endpoint.errors", () => Each(h => h.Errors), "{request}", "Requests of the last minute that failed");
         meter.CreateObservableGauge("slipway.endpoint.latency.p50", () => Each(h => h.P50Micros), "us", "Median latency of the last minute");
         meter.CreateObservableGauge("slipway.endpoint.latency.p99", () => Each(h => h.P99Micros), "us", "99th percentile of the latency of the last minute");
+        meter.CreateObservableCounter("slipway.shadow.answered", () => Mirrors(m => m.Answered), "{request}", "Copies of requests that a mirror answered since the start");
+        meter.CreateObservableCounter("slipway.shadow.failed", () => Mirrors(m => m.Failed), "{request}", "Copies of requests that a mirror failed since the start");
+        meter.CreateObservableCounter("slipway.shadow.dropped", () => Mirrors(m => m.Dropped), "{request}", "Copies of requests that were dropped since the start because a mirror's queue was full");
         return Task.CompletedTask;
     }
 
     public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     public void Dispose() => meter.Dispose();
+
+    private IEnumerable<Measurement<long>> Mirrors(Func<MirrorStatistics, long> value) =>
+        endpoints.Mirrors(null).Select(m => new Measurement<long>(value(m), new("endpoint", m.Endpoint), new("variant", m.Variant), new("version", m.ModelVersion)));
 
     // A variant without requests has no latency; it is left out, not reported as 0.
     private IEnumerable<Measurement<double>> Each(Func<VariantHealth, double?> value)

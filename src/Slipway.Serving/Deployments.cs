@@ -137,6 +137,14 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
             && await tx.ExecuteAsync("UPDATE serving_endpoints SET lease_until = @untilMicros WHERE name = @endpoint AND lease_until < @untilMicros", new { endpoint, untilMicros }) >= 0,
         ct);
 
+    /// <summary>The revisions of an endpoint that a rollout steered.</summary>
+    public async Task<IReadOnlySet<long>> RevisionsOfAsync(string endpoint, string rollout, CancellationToken ct)
+    {
+        var rows = await database.ReadAsync(
+            session => session.QueryAsync<string>("SELECT spec FROM serving_route_revisions WHERE endpoint = @endpoint AND spec LIKE @within", new { endpoint, within = $"%{rollout}%" }), ct);
+        return rows.Select(Read).Where(spec => spec.Rollout == rollout).Select(spec => spec.Revision).ToHashSet();
+    }
+
     /// <summary>Stored revisions, newest first.</summary>
     public async Task<IReadOnlyList<RouteRevision>> HistoryAsync(string endpoint, int limit, CancellationToken ct)
     {
@@ -155,8 +163,8 @@ internal sealed class Deployments(Database database, Journal journal, TimeProvid
     {
         var now = clock.NowMicros();
         var moved = await tx.ExecuteAsync(
-            "UPDATE serving_endpoints SET revision = @Revision, updated_at = @now WHERE name = @Endpoint AND revision = @before",
-            new { next.Revision, now, next.Endpoint, before = next.Revision - 1 });
+            "UPDATE serving_endpoints SET revision = @Revision, updated_at = @now, lease_until = @lease WHERE name = @Endpoint AND revision = @before",
+            new { next.Revision, now, next.Endpoint, before = next.Revision - 1, lease = next.Lease is { } rule ? now + (long)rule.Duration.TotalMicroseconds : 0 });
         if (moved == 0)
         {
             throw new SlipwayException(

@@ -1,4 +1,5 @@
 using Slipway.Foundation;
+using Slipway.Monitoring;
 using Slipway.Registry;
 using Slipway.Serving.Routing;
 
@@ -41,6 +42,16 @@ public sealed record CreateEndpoint
     /// <summary>How it serves; null: <see cref="EndpointSettings.Default"/>.</summary>
     public EndpointSettings? Settings { get; init; }
 }
+
+/// <summary>Which variant an entity sees on this node, and why.</summary>
+/// <param name="Key">The entity key.</param>
+/// <param name="Slot">Its slot under the route's salt, 0 to 9,999.</param>
+/// <param name="Variant">The variant that answers, with its share.</param>
+/// <param name="Reason">Why.</param>
+/// <param name="Revision">The route revision that decides.</param>
+/// <param name="Rollout">The rollout that steers the route, or null.</param>
+/// <param name="Why">The reason in words.</param>
+public sealed record Assignment(string Key, int Slot, RouteVariant Variant, DecisionReason Reason, long Revision, string? Rollout, string Why);
 
 /// <summary>A version behind an endpoint, as the protocol's repository index lists it.</summary>
 /// <param name="Endpoint">The endpoint's name.</param>

@@ -1,5 +1,6 @@
 using Slipway.Foundation;
 using Slipway.Governance;
+using Slipway.Monitoring;
 using Slipway.Registry;
 using Slipway.Serving.Repository;
 using Slipway.Serving.Routing;
@@ -14,6 +15,12 @@ namespace Slipway.Serving;
 /// </summary>
 public sealed class Endpoints
 {
+    /// <summary>What follows a variant's name where <see cref="Health"/> tells of it as a mirror.</summary>
+    public const string ShadowSuffix = "@shadow";
+
+    /// <summary>What follows an endpoint's name in the address of its preview.</summary>
+    public const string PreviewSuffix = "@preview";
+
     private readonly Deployments _deployments;
     private readonly LoadedModels _loaded;
     private readonly Routes _routes;
@@ -21,9 +28,11 @@ public sealed class Endpoints
     private readonly Models _models;
     private readonly Gates _gates;
     private readonly ModelRepository _repository;
+    private readonly Predictions _predictions;
 
-    internal Endpoints(Deployments deployments, LoadedModels loaded, Routes routes, Inference inference, Models models, Gates gates, ModelRepository repository) =>
-        (_deployments, _loaded, _routes, _inference, _models, _gates, _repository) = (deployments, loaded, routes, inference, models, gates, repository);
+    internal Endpoints(
+        Deployments deployments, LoadedModels loaded, Routes routes, Inference inference, Models models, Gates gates, ModelRepository repository, Predictions predictions) =>
+        (_deployments, _loaded, _routes, _inference, _models, _gates, _repository, _predictions) = (deployments, loaded, routes, inference, models, gates, repository, predictions);
 
     /// <summary>
     /// Creates an endpoint that serves one version. Refused if the version's gate is not granted (PreconditionFailed), the model cannot be
@@ -136,21 +145,80 @@ public sealed class Endpoints
     /// <summary>Every version that this node serves, and the endpoints that it knows but cannot serve.</summary>
     public IReadOnlyList<IndexedVersion> Index() =>
         [.. _routes.All.OrderBy(route => route.Endpoint, StringComparer.Ordinal).SelectMany(route => route.Table is { } table
-            ? table.Variants.Select(variant => new IndexedVersion(route.Endpoint, variant.Version, true, null))
+            ? table.Variants.Select(variant => new IndexedVersion(route.Endpoint, variant.Version, true, null)).Distinct()
             : [new IndexedVersion(route.Endpoint, "", false, route.NotReady)])];
 
     /// <summary>The endpoint's route revisions, newest first.</summary>
     public Task<IReadOnlyList<RouteRevision>> HistoryAsync(string name, int limit, CancellationToken ct) => _deployments.HistoryAsync(name, limit, ct);
 
     /// <summary>
-    /// Which variant an entity sees and why: its slot under the present salt, and the variant that owns the slot.
+    /// Which variant an entity sees on this node and why: an override or a rule (of which headers and cookies count as <paramref name="headers"/> has
+    /// them), or the owner of its slot. Decided by the same code as requests are. Unavailable while the endpoint is not served here.
     /// </summary>
-    public async Task<(int Slot, RouteVariant Variant)> ExplainAsync(string name, string entityKey, CancellationToken ct)
+    public async Task<Assignment> AssignAsync(string name, string entityKey, IReadOnlyDictionary<string, string>? headers, CancellationToken ct)
     {
-        var route = (await GetAsync(name, ct)).Route;
-        var slot = Picker.Slot(entityKey, Picker.Seed(route.Salt));
-        return (slot, route.Variants[SlotTable.Decode(route.Slots)[slot]]);
+        var endpoint = await GetAsync(name, ct);
+        var (route, table) = (_routes.Find(name), _routes.Find(name)?.Table);
+        if (table is null)
+        {
+            throw new SlipwayException(ErrorCode.Unavailable, $"endpoint '{name}' sends nobody anywhere on this node", endpoint.Why, "ask again when it is ready");
+        }
+
+        using var request = InferRequest.Rent();
+        (request.Endpoint, request.EntityKey) = (name, entityKey);
+        request.SetHeaders(headers ?? new Dictionary<string, string>(), static (given, header) => ((IReadOnlyDictionary<string, string>)given).FirstOrDefault(pair => string.Equals(pair.Key, header, StringComparison.OrdinalIgnoreCase)).Value);
+        var decision = table.Decide(request, entityKey);
+        var slot = table.SlotOf(entityKey);
+        var variant = table.Spec.Variants.First(each => each.Name == table.Variants[decision.Index].Name);
+        return new(entityKey, slot, variant, decision.Reason, table.Spec.Revision, table.Spec.Rollout, decision.Reason switch
+        {
+            DecisionReason.Override => $"an override sends it to {variant.Name}",
+            DecisionReason.Match => $"a match rule sends it to {variant.Name}",
+            DecisionReason.Reverted => $"stable answers for a variant that is not served here: {route?.Reverted ?? "it could not be loaded"}",
+            _ => $"slot {slot} belongs to {variant.Name}",
+        });
     }
+
+    /// <summary>
+    /// Which variants entities met, newest first: of one entity, of one rollout, or of both. Reads the prediction log; at most <paramref name="limit"/> (1 to 10,000).
+    /// </summary>
+    public async Task<IReadOnlyList<Exposure>> ExposuresAsync(string name, string? entityKey, string? rollout, int limit, CancellationToken ct)
+    {
+        if (limit is < 1 or > Predictions.LargestPage)
+        {
+            throw SlipwayException.Invalid("the exposures cannot be listed", $"limit is {limit}, 1 to {Predictions.LargestPage} is allowed", "ask for fewer");
+        }
+
+        await GetAsync(name, ct);
+        var revisions = rollout is null ? null : await _deployments.RevisionsOfAsync(name, rollout, ct);
+        var entity = entityKey is null ? 0 : Exposure.EntityOf(entityKey);
+        // The newest so far, so that memory does not grow with the log.
+        var newest = new PriorityQueue<Exposure, DateTimeOffset>();
+        await foreach (var exposure in _predictions.ExposuresAsync(name, null, null, ct))
+        {
+            if ((revisions is null || revisions.Contains(exposure.Revision)) && (entityKey is null || exposure.Entity == entity))
+            {
+                if (newest.Count < limit)
+                {
+                    newest.Enqueue(exposure, exposure.At);
+                }
+                else
+                {
+                    newest.EnqueueDequeue(exposure, exposure.At);
+                }
+            }
+        }
+
+        return [.. newest.UnorderedItems.Select(item => item.Element).OrderByDescending(exposure => exposure.At).ThenBy(exposure => exposure.PredictionId, StringComparer.Ordinal)];
+    }
+
+    /// <summary>What became of the copies for the endpoint's mirrors, past ones included; of all endpoints without a name.</summary>
+    public IReadOnlyList<MirrorStatistics> Mirrors(string? name) =>
+        [.. _routes.All.Where(route => name is null || route.Endpoint == name).SelectMany(route => route.Shadows).Select(shadow => shadow.Read())
+            .OrderBy(mirror => mirror.Endpoint, StringComparer.Ordinal).ThenBy(mirror => mirror.Variant, StringComparer.Ordinal).ThenBy(mirror => mirror.ModelVersion, StringComparer.Ordinal)];
+
+    /// <summary>Why this node serves only stable although the endpoint's route says otherwise, or null.</summary>
+    public string? Reverted(string name) => _routes.Find(name)?.Reverted;
 
     /// <summary>
     /// Answers an inference. Refusals are values in the outcome. The request is the caller's again when the task is complete; its outputs are valid
@@ -159,8 +227,18 @@ public sealed class Endpoints
     public ValueTask<InferOutcome> InferAsync(InferRequest request, CancellationToken ct) =>
         Traces.Wanted ? Traces.InferAsync(_inference, _routes, request, ct) : _inference.InferAsync(request, ct);
 
-    /// <summary>The stored instance of an endpoint's name, or null if this node serves none of that name; does not allocate.</summary>
-    public string? NameOf(ReadOnlySpan<char> name) => _routes.NameOf(name);
+    /// <summary>Addresses a request: <c>ENDPOINT</c>, or <c>ENDPOINT@preview</c>. False if this node serves none of that name; does not allocate.</summary>
+    public bool Address(InferRequest request, ReadOnlySpan<char> model)
+    {
+        request.Preview = model.EndsWith(PreviewSuffix, StringComparison.Ordinal);
+        if (_routes.NameOf(request.Preview ? model[..^PreviewSuffix.Length] : model) is not { } name)
+        {
+            return false;
+        }
+
+        request.Endpoint = name;
+        return true;
+    }
 
     /// <summary>What an endpoint of this node takes and gives; null if there is none, or none of that version.</summary>
     public ServedModel? Describe(string name, string? version)
@@ -176,7 +254,7 @@ public sealed class Endpoints
         }
 
         var index = version is null ? 0 : table.IndexOf(version);
-        return index < 0 ? null : new(name, true, null, [.. table.Variants.Select(variant => variant.Version)], table.Variants[index].Model.Signature) { MaxRequestRows = table.Spec.Settings?.MaxRequestRows };
+        return index < 0 ? null : new(name, true, null, [.. table.Variants.Select(variant => variant.Version).Distinct(StringComparer.Ordinal)], table.Variants[index].Model.Signature) { MaxRequestRows = table.Spec.Settings?.MaxRequestRows };
     }
 
     /// <summary>What the versions of this node did, by endpoint and with stable first; of one endpoint or version only where those are given.</summary>
@@ -186,7 +264,8 @@ public sealed class Endpoints
             .OrderBy(route => route.Endpoint, StringComparer.Ordinal)
             .SelectMany(route => route.Table?.Variants ?? [])
             .Where(variant => version is null || variant.Version == version)
-            .Select(variant => variant.Counters.Read())];
+            // Variants of one version, as stable and its baseline are, share their counters.
+            .Select(variant => variant.Counters).Distinct().Select(counters => counters.Read())];
 
     /// <summary>Whether every endpoint of this node can answer, those aside that were unloaded on purpose.</summary>
     public bool Ready => _routes.All.All(route => route.Table is not null || route.Unloaded);

@@ -7,7 +7,8 @@ namespace Slipway.Serving;
 
 /// <summary>
 /// Keeps this node's routes equal to the stored ones: all of them before the server takes requests, each change when the journal tells of it,
-/// and a comparison every second as a second way.
+/// and a comparison four times a second as a second way, which also sees that leases are renewed. Leases end by this node's own clock, whether or
+/// not the database answers.
 /// </summary>
 internal sealed partial class RouteFollower(Deployments deployments, Routes routes, ServingOptions options, TimeProvider clock, ILogger<RouteFollower> log) : BackgroundService
 {
@@ -39,6 +40,7 @@ internal sealed partial class RouteFollower(Deployments deployments, Routes rout
                 continue;
             }
 
+            route?.Renew(row.LeaseUntil);
             var waits = _failed.TryGetValue(row.Name, out var failure) && failure.Revision == row.Revision && clock.GetUtcNow() < failure.Until;
             if (waits || route?.Table?.Spec.Revision >= row.Revision)
             {
@@ -48,6 +50,8 @@ internal sealed partial class RouteFollower(Deployments deployments, Routes rout
             try
             {
                 await RefreshAsync(row.Name, routes.LoadAsync, ct);
+                // A node that starts may find a lease that ended while it was down.
+                routes.Find(row.Name)?.Renew(row.LeaseUntil);
                 _failed.Remove(row.Name);
             }
             catch (Exception e) when (e is not OperationCanceledException)
@@ -63,9 +67,22 @@ internal sealed partial class RouteFollower(Deployments deployments, Routes rout
         {
             await RefreshAsync(route.Endpoint, routes.PublishAsync, ct);
         }
+
+        routes.Expire(leasesOnly: false);
     }
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) => Task.WhenAll(PollAsync(stoppingToken), WatchLeasesAsync(stoppingToken));
+
+    private async Task WatchLeasesAsync(CancellationToken stoppingToken)
+    {
+        using var timer = new PeriodicTimer(options.RoutePoll, clock);
+        while (await timer.WaitForNextTickAsync(stoppingToken))
+        {
+            routes.Expire(leasesOnly: true);
+        }
+    }
+
+    private async Task PollAsync(CancellationToken stoppingToken)
     {
         using var timer = new PeriodicTimer(options.RoutePoll, clock);
         while (await timer.WaitForNextTickAsync(stoppingToken))

@@ -35,7 +35,7 @@ public static class ServingModule
         services.AddSingleton<RolloutReactions>();
         services.AddSingleton(p => new Endpoints(
             p.GetRequiredService<Deployments>(), p.GetRequiredService<LoadedModels>(), p.GetRequiredService<Routes>(), p.GetRequiredService<Inference>(),
-            p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Gates>(), p.GetRequiredService<ModelRepository>()));
+            p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Gates>(), p.GetRequiredService<ModelRepository>(), p.GetRequiredService<Monitoring.Predictions>()));
         services.AddSingleton(p => new Rollouts(
             p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<RolloutObserver>(), p.GetRequiredService<Deployments>(), p.GetRequiredService<Routes>(),
             p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Access>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));

@@ -33,6 +33,12 @@ public sealed record ServingOptions
     /// <summary>Whether metrics of analyses may be asked of this machine, such as a Prometheus beside the server.</summary>
     public bool MetricsFromLoopback { get; init; }
 
+    /// <summary>Copies of requests that may wait for one mirror of an endpoint; further ones are dropped and counted.</summary>
+    public int ShadowQueue { get; init; } = 1000;
+
+    /// <summary>Bytes of inputs that may wait for one mirror.</summary>
+    public long ShadowBytes { get; init; } = 64 << 20;
+
     /// <summary>How often a node compares its routes with the stored ones, beside being told of changes.</summary>
     public TimeSpan RoutePoll { get; init; } = TimeSpan.FromMilliseconds(250);
 
@@ -62,6 +68,11 @@ public sealed record ServingOptions
         if (MaxLoggedRows < 1 || MaxLoggedFeatures < 1)
         {
             yield return $"serving.maxLoggedRows and maxLoggedFeatures must be positive, they are {MaxLoggedRows} and {MaxLoggedFeatures}";
+        }
+
+        if (ShadowQueue < 1 || ShadowBytes < 1)
+        {
+            yield return $"serving.shadowQueue and shadowBytes must be positive, they are {ShadowQueue} and {ShadowBytes}";
         }
 
         if (RoutePoll < TimeSpan.FromMilliseconds(50))

@@ -62,3 +62,13 @@ public sealed record VersionStatistics(
     /// <summary>Upper bounds of <see cref="Latencies"/> in seconds: those of Prometheus' client libraries, preceded by finer ones for small models.</summary>
     public static ReadOnlySpan<double> LatencyBounds => [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 }
+
+/// <summary>What became of the copies for one mirror of an endpoint, on this node since its start.</summary>
+/// <param name="Endpoint">The endpoint.</param>
+/// <param name="Variant">The variant that gets the copies.</param>
+/// <param name="ModelVersion">What it serves.</param>
+/// <param name="Answered">Copies that it answered.</param>
+/// <param name="Failed">Copies that it failed.</param>
+/// <param name="Dropped">Copies that never ran: its queue was full, or it left.</param>
+/// <param name="Queued">Copies that wait now.</param>
+public sealed record MirrorStatistics(string Endpoint, string Variant, string ModelVersion, long Answered, long Failed, long Dropped, int Queued);

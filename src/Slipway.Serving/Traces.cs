@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Slipway.Monitoring;
 using Slipway.Serving.Routing;
 using Slipway.Serving.Tensors;
 
@@ -20,21 +21,21 @@ public static class Traces
         // The caller's W3C context is the parent, unless the host made a span for it already.
         var parent = Activity.Current is null && ActivityContext.TryParse(request.TraceParent, null, isRemote: true, out var remote) ? remote : Activity.Current?.Context ?? default;
         using var span = Source.StartActivity("infer", ActivityKind.Internal, parent);
-        var table = routes.Find(request.Endpoint)?.Table;
         var outcome = await inference.InferAsync(request, ct);
         if (span is { IsAllDataRequested: true })
         {
             span.DisplayName = $"infer {request.Endpoint}";
             span.SetTag("slipway.endpoint", request.Endpoint);
-            span.SetTag("slipway.route_revision", table?.Spec.Revision);
             if (outcome.Variant.Length > 0)
             {
                 span.SetTag("slipway.variant", outcome.Variant);
                 span.SetTag("slipway.model", outcome.ModelName);
                 span.SetTag("slipway.model_version", outcome.ModelVersion);
                 span.SetTag("slipway.prediction_id", outcome.PredictionId);
-                // A version that was asked for by its number is not the slot's decision.
-                span.SetTag("slipway.slot", request.Version is null ? table?.SlotOf(request.EntityKey ?? outcome.PredictionId) : null);
+                span.SetTag("slipway.route_revision", outcome.Revision);
+                span.SetTag("slipway.reason", outcome.Reason.ToString().ToLowerInvariant());
+                // A version that was asked for by its number, or a rule, is not the slot's decision.
+                span.SetTag("slipway.slot", outcome.Reason == DecisionReason.Slot ? routes.Find(request.Endpoint)?.Table?.SlotOf(request.EntityKey ?? outcome.PredictionId) : null);
             }
 
             if (outcome.Code is { } code)

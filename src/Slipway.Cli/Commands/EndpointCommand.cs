@@ -21,6 +21,8 @@ internal static class EndpointCommand
         Create(globals, terminal),
         Show(globals, terminal),
         Weights(globals, terminal),
+        Shadow(globals, terminal),
+        Explain(globals, terminal),
         Infer(globals, terminal),
         Predictions(globals, terminal),
         Deploy(globals, terminal),
@@ -85,6 +87,40 @@ internal static class EndpointCommand
                     [.. Output.At(shares, "items").EnumerateArray()], more: false,
                     new("VARIANT", "name"), new("VERSION", "modelVersion"), new("SET %", "percent"), new("ACTUAL %", e => Output.Rounded(Output.At(e, "actual"))), new("REQUESTS", "requests"), new("ERRORS", "errors"),
                     new("P50", e => Micros(e, "p50Micros")), new("P95", e => Micros(e, "p95Micros")), new("P99", e => Micros(e, "p99Micros")));
+                return ExitCodes.Done;
+            });
+    }
+
+    private static Verb Shadow(Globals globals, Terminal terminal)
+    {
+        var endpoint = Opt.Name("endpoint");
+        var minutes = new Option<int>("--minutes") { Description = "Over how many minutes latency is measured", DefaultValueFactory = _ => 5 };
+        return new Verb("shadow", "Shows what became of the copies that mirrors got", "slipway endpoint shadow late", "slipway endpoint shadow late -o json")
+            .With(endpoint, minutes)
+            .Does(globals, terminal, async s =>
+            {
+                var shadow = await s.Client.GetAsync<JsonElement>($"endpoints/{s.About("endpoints", s.Value(endpoint))}/shadow{Query.Of(("minutes", s.Value(minutes)))}", s.Stop);
+                s.Out.List(
+                    [.. Output.At(shadow, "items").EnumerateArray()], more: false,
+                    new("VARIANT", "variant"), new("VERSION", "modelVersion"), new("COPIES %", "percent"), new("ANSWERED", "answered"), new("FAILED", "failed"), new("DROPPED", "dropped"), new("WAITING", "queued"),
+                    new("P50", e => Micros(e, "p50Micros")), new("P99", e => Micros(e, "p99Micros")));
+                return ExitCodes.Done;
+            });
+    }
+
+    private static Verb Explain(Globals globals, Terminal terminal)
+    {
+        var endpoint = Opt.Name("endpoint");
+        var key = new Argument<string>("key") { Description = "The entity key that a request carries" };
+        var header = new Option<string[]>("--header", "-H") { Description = "What the request carries besides, as 'name: value'" };
+        return new Verb("explain", "Shows which variant an entity sees, and why", "slipway endpoint explain late customer-7", "slipway endpoint explain late customer-7 --header 'x-group: beta'")
+            .With(endpoint, key, header)
+            .Does(globals, terminal, async s =>
+            {
+                var query = string.Concat((s.Value(header) ?? []).Select(h => $"&header={Uri.EscapeDataString(h)}"));
+                var seen = await s.Client.GetAsync<JsonElement>($"endpoints/{s.About("endpoints", s.Value(endpoint))}/assignment{Query.Of(("key", s.Value(key)))}{query}", s.Stop);
+                s.Out.One(
+                    seen, new("KEY", "key"), new("VARIANT", "variant.name"), new("VERSION", "variant.modelVersion"), new("REASON", "reason"), new("WHY", "why"), new("SLOT", "slot"), new("REVISION", "revision"), new("ROLLOUT", "rollout"));
                 return ExitCodes.Done;
             });
     }

@@ -151,7 +151,11 @@ public sealed record Prediction(
 /// <param name="Kind"><see cref="PredictionKind.Live"/>, or <see cref="PredictionKind.Exposure"/> where the prediction itself is not in the log.</param>
 public sealed record Exposure(
     string PredictionId, ulong Entity, bool Anonymous, string Variant, string ModelVersion, long Revision, DecisionReason Reason, DateTimeOffset At,
-    long LatencyMicros, int Status, IReadOnlyList<float> Outputs, PredictionKind Kind);
+    long LatencyMicros, int Status, IReadOnlyList<float> Outputs, PredictionKind Kind)
+{
+    /// <summary>How an entity key is told from others: XXH3 of its UTF-8.</summary>
+    public static ulong EntityOf(string key) => XxHash3.HashToUInt64(Encoding.UTF8.GetBytes(key));
+}
 
 /// <summary>Two answers to one request: the one that the caller got, and a mirror's.</summary>
 /// <param name="PredictionId">The prediction; rows of a batch add <c>:row</c>.</param>

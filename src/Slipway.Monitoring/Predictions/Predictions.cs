@@ -1,5 +1,3 @@
-using System.IO.Hashing;
-using System.Text;
 using Slipway.Foundation;
 
 namespace Slipway.Monitoring;
@@ -79,7 +77,7 @@ public sealed class Predictions
                 if (p.Revision > 0)
                 {
                     yield return new Exposure(
-                        p.Id, XxHash3.HashToUInt64(Encoding.UTF8.GetBytes(p.EntityKey ?? p.Id)), p.EntityKey is null, p.Variant, p.ModelVersion, p.Revision, p.Reason, p.At, p.LatencyMicros, p.Status, p.Outputs, kind);
+                        p.Id, Exposure.EntityOf(p.EntityKey ?? p.Id), p.EntityKey is null, p.Variant, p.ModelVersion, p.Revision, p.Reason, p.At, p.LatencyMicros, p.Status, p.Outputs, kind);
                 }
             }
         }

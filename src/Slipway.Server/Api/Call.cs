@@ -41,6 +41,9 @@ internal readonly struct Call(HttpContext http)
         ? values.Count == 1 ? values[0] is { Length: > 0 } value ? value : null : throw Bad(name, $"it is given {values.Count} times")
         : null;
 
+    /// <summary>Every value of a query parameter that may be given several times.</summary>
+    public IEnumerable<string> Queries(string name) => Http.Request.Query[name].OfType<string>();
+
     public string Needed(string name) => Query(name) ?? throw Bad(name, "it is missing");
 
     public bool Flag(string name) => Query(name) switch

@@ -64,11 +64,11 @@ internal static class ServingApi
             return c.Of<Endpoints>().Describe(endpoint.Name, null)?.Signature
                 ?? throw new SlipwayException(ErrorCode.Unavailable, $"endpoint '{endpoint.Name}' has no signature yet", endpoint.Why, "ask again when it is ready");
         });
-        api.Get("/endpoints/{endpoint}/explain", Permissions.EndpointRead, async c =>
-        {
-            var (slot, variant) = await c.Of<Endpoints>().ExplainAsync(c["endpoint"], c.Needed("key"), c.Stop);
-            return new { slot, variant };
-        });
+        api.Get("/endpoints/{endpoint}/explain", Permissions.EndpointRead, async c => await AssignAsync(c));
+        api.Get("/endpoints/{endpoint}/assignment", Permissions.EndpointRead, async c => await AssignAsync(c));
+        api.Get("/endpoints/{endpoint}/exposures", Permissions.EndpointRead, async c =>
+            new { items = await c.Of<Endpoints>().ExposuresAsync(c["endpoint"], c.Query("entity"), c.Query("rollout"), c.Limit(), c.Stop) });
+        api.Get("/endpoints/{endpoint}/shadow", Permissions.EndpointRead, async c => await ShadowAsync(c));
     }
 
     private static void MapRollouts(ApiRoutes api)
@@ -176,6 +176,48 @@ internal static class ServingApi
         {
             // The client left or the server stops; the stream ends between two events.
         }
+    }
+
+    /// <summary>Which variant a key sees and why; <c>header=name:value</c>, as often as needed, says what the request would carry.</summary>
+    private static Task<Assignment> AssignAsync(Call c)
+    {
+        var headers = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
+        foreach (var header in c.Queries("header"))
+        {
+            var colon = header.IndexOf(':');
+            headers[colon < 0 ? header : header[..colon]] = colon < 0 ? "" : header[(colon + 1)..].Trim();
+        }
+
+        return c.Of<Endpoints>().AssignAsync(c["endpoint"], c.Needed("key"), headers, c.Stop);
+    }
+
+    /// <summary>What became of the copies for each mirror on this node, and how it fared in the last minutes.</summary>
+    private static async Task<object> ShadowAsync(Call c)
+    {
+        var endpoint = await c.Of<Endpoints>().GetAsync(c["endpoint"], c.Stop);
+        var minutes = c.Number("minutes", 5, 1, Health.Seconds / 60);
+        var since = c.Of<TimeProvider>().GetUtcNow() - TimeSpan.FromMinutes(minutes);
+        return new
+        {
+            endpoint = endpoint.Name,
+            minutes,
+            items = c.Of<Endpoints>().Mirrors(endpoint.Name).Select(mirror =>
+            {
+                var health = c.Of<Health>().Of(endpoint.Name, mirror.Variant + Endpoints.ShadowSuffix, since);
+                return new
+                {
+                    mirror.Variant,
+                    mirror.ModelVersion,
+                    percent = endpoint.Route.Mirrors?.FirstOrDefault(rule => rule.Variant == mirror.Variant && endpoint.Route.Variants.Any(v => v.Name == mirror.Variant && v.ModelVersion == mirror.ModelVersion))?.Percent ?? 0,
+                    mirror.Answered,
+                    mirror.Failed,
+                    mirror.Dropped,
+                    mirror.Queued,
+                    health.P50Micros,
+                    health.P99Micros,
+                };
+            }),
+        };
     }
 
     /// <summary>What each variant is set to, and what it really did in the last minutes on this node.</summary>

@@ -23,6 +23,12 @@ internal static partial class OipEndpoints
     /// <summary>Largest request body in bytes (64 MiB).</summary>
     public const int MaxBody = 64 << 20;
 
+    /// <summary>Answers: which variant answered.</summary>
+    public const string VariantHeader = "x-slipway-variant";
+
+    /// <summary>Answers: which revision of the route decided.</summary>
+    public const string RevisionHeader = "x-slipway-table-rev";
+
     private const string Models = "/v2/models/";
     private const string Infer = "/infer";
     private const string Versions = "/versions/";
@@ -132,10 +138,12 @@ internal static partial class OipEndpoints
             request.TraceParent = context.Request.Headers.TraceParent;
         }
 
+        request.SetHeaders(context.Request, HeaderOf);
         var outcome = await endpoints.InferAsync(request, context.RequestAborted);
         if (outcome.Variant.Length > 0)
         {
-            context.Response.Headers["x-slipway-variant"] = outcome.Variant;
+            context.Response.Headers[VariantHeader] = outcome.Variant;
+            context.Response.Headers[RevisionHeader] = RevisionText.Of(outcome.Revision);
             context.Response.Headers["x-slipway-prediction-id"] = Header(outcome.PredictionId);
         }
 
@@ -148,18 +156,20 @@ internal static partial class OipEndpoints
         await AnswerAsync(context, request, outcome);
     }
 
+    /// <summary>How routing rules read a header of a request over HTTP, if one asks.</summary>
+    internal static Func<object, string, string?> HeaderOf { get; } = static (request, name) => ((HttpRequest)request).Headers.TryGetValue(name, out var values) ? values.ToString() : null;
+
     /// <summary>Sets endpoint and version from the path; returns why there is none.</summary>
     private static string? Name(string path, Endpoints endpoints, InferRequest request)
     {
         var rest = path.AsSpan(Models.Length..^Infer.Length);
         var at = rest.LastIndexOf(Versions, StringComparison.Ordinal);
         var model = at < 0 ? rest : rest[..at];
-        if (endpoints.NameOf(model) is not { } name)
+        if (!endpoints.Address(request, model))
         {
             return $"there is no endpoint '{model}'";
         }
 
-        request.Endpoint = name;
         request.Version = at < 0 ? null : rest[(at + Versions.Length)..].ToString();
         return null;
     }

@@ -52,6 +52,9 @@ internal sealed class Lane
     /// <summary>Core time used, in nanoseconds on the scheduler's common scale: the lane that used least goes first.</summary>
     internal long VirtualTime { get; set; }
 
+    /// <summary>How many times its core time counts: a mirror's lane pays more, so that it goes last where cores are short.</summary>
+    internal int Price { get; init; } = 1;
+
     /// <summary>Smoothed time of the model for one row, in nanoseconds.</summary>
     internal double NanosPerRow { get; set; }
 

@@ -426,7 +426,7 @@ internal sealed partial class Scheduler : IDisposable
         // Also a run too short for the clock counts, so that lanes take turns.
         var nanos = Math.Max(1, (long)_clock.GetElapsedTime(start).TotalNanoseconds);
         lane.Running--;
-        lane.VirtualTime = Math.Max(lane.VirtualTime, _time) + nanos;
+        lane.VirtualTime = Math.Max(lane.VirtualTime, _time) + (nanos * lane.Price);
         lane.NanosPerRow = lane.NanosPerRow == 0 ? nanos / (double)Math.Max(1, rows) : (0.9 * lane.NanosPerRow) + (0.1 * nanos / Math.Max(1, rows));
     }
 

@@ -33,26 +33,21 @@ internal sealed class Inference(Routes routes, Predictions predictions, Health h
 
         var id = request.Id is { Length: > 0 } given ? given : Ids.New();
         var started = clock.GetTimestamp();
-        var index = request.Version is { } version ? table.IndexOf(version) : table.Pick(request.EntityKey ?? id);
-        if (index < 0)
-        {
-            return new(InferOutcome.Refuse(
-                ErrorCode.NotFound, $"endpoint '{request.Endpoint}' does not serve version '{request.Version}'; it serves {string.Join(", ", table.Variants.Select(variant => variant.Version))}"));
-        }
-
-        return RunAsync(route, table, index, request, id, started, ct);
+        var decision = table.Decide(request, request.EntityKey ?? id);
+        return decision.Index < 0 ? new(Unserved(request, table)) : RunAsync(route, table, decision, request, id, started, ct);
     }
 
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-    private async ValueTask<InferOutcome> RunAsync(Route route, RouteTable table, int index, InferRequest request, string id, long started, CancellationToken ct)
+    private async ValueTask<InferOutcome> RunAsync(Route route, RouteTable table, Decision decision, InferRequest request, string id, long started, CancellationToken ct)
     {
+        var index = decision.Index;
         var variant = table.Variants[index];
         if (!variant.Model.TryEnter())
         {
             // The version left between reading the table and using it, so a newer table is there (or the endpoint is gone).
-            return route.Table is { } newer && newer != table && NewIndex(newer, request, id) is var at and >= 0
-                ? await RunAsync(route, newer, at, request, id, started, ct)
-                : InferOutcome.Refuse(ErrorCode.Unavailable, $"endpoint '{request.Endpoint}' is being removed");
+            return route.Table is not { } newer || newer == table ? InferOutcome.Refuse(ErrorCode.Unavailable, $"endpoint '{request.Endpoint}' is being removed")
+                : newer.Decide(request, request.EntityKey ?? id) is { Index: >= 0 } again ? await RunAsync(route, newer, again, request, id, started, ct)
+                : Unserved(request, newer);
         }
 
         RunResult result;
@@ -81,30 +76,43 @@ internal sealed class Inference(Routes routes, Predictions predictions, Health h
             }
         }
 
+        var at = request.EventMicros != 0 ? request.EventMicros : Time.ToMicros(now);
         if (index > 0)
         {
             // The fuse needs seconds of a clock that only grows.
             var second = started / clock.TimestampFrequency;
             if (result.Ok)
             {
-                table.Fuse.Succeeded(second);
+                variant.Fuse.Succeeded(second);
             }
-            else if (request.Version is null)
+            else if (decision.Reason is not (DecisionReason.Version or DecisionReason.Preview))
             {
                 health.Record(request.Endpoint, variant.Name, elapsed / 1000, ok: false);
-                return await OnStableAsync(route, table, request, id, started, second, ct);
+                variant.Log.Expose(request, id, decision.Reason, ok: false, elapsed / 1000, at, always: true);
+                return await OnStableAsync(route, table, variant, request, id, started, second, ct);
             }
         }
 
         health.Record(request.Endpoint, variant.Name, elapsed / 1000, result.Ok);
-        var outcome = new InferOutcome(result.Code, result.Message, variant.ModelName, variant.Version, variant.Name, id, elapsed / 1000);
+        var outcome = new InferOutcome(result.Code, result.Message, variant.ModelName, variant.Version, variant.Name, id, elapsed / 1000) { Revision = table.Spec.Revision, Reason = decision.Reason };
         if (variant.Log.Wants(id))
         {
-            variant.Log.Append(request, id, result.Ok, elapsed / 1000, request.EventMicros != 0 ? request.EventMicros : Time.ToMicros(now));
+            variant.Log.Append(request, id, decision.Reason, result.Ok, elapsed / 1000, at);
             if (variant.Log.Sync)
             {
                 await predictions.FlushAsync(ct);
             }
+        }
+        else
+        {
+            variant.Log.Expose(request, id, decision.Reason, result.Ok, elapsed / 1000, at, always: false);
+        }
+
+        if (table.Shadows.Length > 0 && decision.Reason is not (DecisionReason.Version or DecisionReason.Preview))
+        {
+            var copy = request.Mirror();
+            copy.Take(table.Shadows, variant, id, result.Ok, elapsed / 1000, at);
+            variant.Log.Keep(request, copy);
         }
 
         return result.Ok && Choose(request) is { } unknown ? outcome with { Code = ErrorCode.InvalidArgument, Message = unknown } : outcome;
@@ -113,12 +121,13 @@ internal sealed class Inference(Routes routes, Predictions predictions, Health h
     /// <summary>
     /// The candidate failed: stable answers within the same request. If stable fails too, the request is to blame and not the candidate.
     /// </summary>
-    private async ValueTask<InferOutcome> OnStableAsync(Route route, RouteTable table, InferRequest request, string id, long started, long second, CancellationToken ct)
+    private async ValueTask<InferOutcome> OnStableAsync(
+        Route route, RouteTable table, LiveVariant failed, InferRequest request, string id, long started, long second, CancellationToken ct)
     {
-        var outcome = await RunAsync(route, table, 0, request, id, started, ct);
-        if (outcome.Ok && table.Fuse.Failed(second) is { } cause)
+        var outcome = await RunAsync(route, table, new(0, DecisionReason.Reverted), request, id, started, ct);
+        if (outcome.Ok && failed.Fuse.Failed(second) is { } cause)
         {
-            route.Blow(table, cause);
+            route.Blow(table, failed.Name == "candidate" ? cause : $"{cause} ({failed.Name}, {failed.ModelVersion})");
         }
 
         return outcome;
@@ -126,8 +135,11 @@ internal sealed class Inference(Routes routes, Predictions predictions, Health h
 
     private long Ticks(long micros) => clock.TimestampFrequency == 1_000_000_000 ? micros * 1000 : (long)(micros * (clock.TimestampFrequency / 1e6));
 
-    private static int NewIndex(RouteTable table, InferRequest request, string id) =>
-        request.Version is { } version ? table.IndexOf(version) : table.Pick(request.EntityKey ?? id);
+    private static InferOutcome Unserved(InferRequest request, RouteTable table) => InferOutcome.Refuse(
+        ErrorCode.NotFound,
+        request.Version is not null ? $"endpoint '{request.Endpoint}' does not serve version '{request.Version}'; it serves {string.Join(", ", table.Variants.Select(variant => variant.Version))}"
+        : table.Spec.Preview is null ? $"endpoint '{request.Endpoint}' has no preview now; a blue-green rollout gives it one"
+        : $"the preview of endpoint '{request.Endpoint}' was taken out of this node's traffic");
 
     /// <summary>Leaves only the requested outputs, in the requested order; returns what was wrong with the choice.</summary>
     internal static string? Choose(InferRequest request)

@@ -16,7 +16,8 @@ internal sealed record NodeRevert(string Endpoint, string Rollout, string Cause)
 /// The routes that this node serves. Requests read one immutable dictionary and one immutable table; publishing loads what is missing first
 /// and swaps afterwards, so no request waits for a change or fails because of one.
 /// </summary>
-internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, Predictions predictions, ServingOptions options, ILogger<Routes> log) : IDisposable
+internal sealed partial class Routes(
+    LoadedModels models, Scheduler scheduler, Predictions predictions, Health health, ServingOptions options, TimeProvider clock, ILogger<Routes> log) : IDisposable
 {
     private readonly SemaphoreSlim _publishing = new(1, 1);
     private readonly Channel<NodeRevert> _reverts = Channel.CreateBounded<NodeRevert>(new BoundedChannelOptions(256) { FullMode = BoundedChannelFullMode.DropOldest });
@@ -37,12 +38,13 @@ internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, P
 
     /// <summary>
     /// Serves a revision, unless this node already serves it or a newer one. If stable cannot be loaded the route keeps its old table (or is
-    /// known but not ready); if the candidate cannot, stable serves alone and the rollout is told.
+    /// known but not ready); if another variant cannot, stable serves its share and the rollout is told. Versions to be kept warm are loaded last.
     /// </summary>
     public async Task PublishAsync(RouteSpec spec, CancellationToken ct)
     {
         await _publishing.WaitAsync(ct);
         var pinned = new List<LoadedModel>();
+        IReadOnlyList<LoadedModel> leaving = [];
         try
         {
             var route = Find(spec.Endpoint) ?? Add(spec.Endpoint);
@@ -51,7 +53,7 @@ internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, P
                 return;
             }
 
-            var variants = new List<LiveVariant>();
+            var variants = new List<LiveVariant?>();
             foreach (var variant in spec.Variants)
             {
                 try
@@ -70,6 +72,7 @@ internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, P
                         throw;
                     }
 
+                    variants.Add(null);
                     if (spec.Rollout is { } rollout)
                     {
                         _reverts.Writer.TryWrite(new(spec.Endpoint, rollout, $"{variant.ModelVersion} cannot be loaded: {why}"));
@@ -77,12 +80,14 @@ internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, P
                 }
             }
 
-            var before = route.Swap(new RouteTable(spec, [.. variants], new Fuse(spec.Fuse)), pinned);
+            var shadows = (spec.Mirrors ?? []).Select(mirror => Mirror(route, mirror, variants)).OfType<ShadowTarget>().ToList();
+            leaving = route.Swap(new RouteTable(spec, variants, shadows), pinned);
             pinned = [];
-            Release(before);
+            await WarmAsync(route, spec, ct);
         }
         finally
         {
+            Release(leaving);
             Release(pinned);
             _publishing.Release();
         }
@@ -97,11 +102,28 @@ internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, P
             var route = Find(endpoint) ?? Add(endpoint);
             route.Unloaded = true;
             route.NotReady = "it was unloaded";
-            Release(route.Swap(null, []));
+            Release([.. route.Swap(null, []), .. route.Cool(long.MaxValue)]);
         }
         finally
         {
             _publishing.Release();
+        }
+    }
+
+    /// <summary>Ends what has its time: versions kept warm long enough, and leases that nobody renewed.</summary>
+    public void Expire(bool leasesOnly)
+    {
+        foreach (var route in All)
+        {
+            if (route.ExpireLease() is { } lease)
+            {
+                Log.LeaseEnded(log, route.Endpoint, route.Table?.Spec.Rollout ?? "", lease.Duration, lease.OnExpiry);
+            }
+
+            if (!leasesOnly)
+            {
+                Release(route.Cool(clock.NowMicros()));
+            }
         }
     }
 
@@ -142,7 +164,7 @@ internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, P
             if (Find(endpoint) is { } route)
             {
                 Volatile.Write(ref _routes, _routes.Where(pair => pair.Key != endpoint).ToFrozenDictionary(StringComparer.Ordinal));
-                Release(route.Swap(null, []));
+                Release([.. route.Swap(null, []), .. route.Cool(long.MaxValue)]);
             }
         }
         finally
@@ -155,7 +177,7 @@ internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, P
 
     private Route Add(string endpoint)
     {
-        var route = new Route(endpoint, _reverts.Writer);
+        var route = new Route(endpoint, _reverts.Writer, clock);
         Volatile.Write(ref _routes, _routes.Append(new(endpoint, route)).ToFrozenDictionary(StringComparer.Ordinal));
         return route;
     }
@@ -167,7 +189,39 @@ internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, P
         var rule = new LaneRule(
             BatchRows(settings.Batching, model.Traits), TimeSpan.FromMicroseconds(settings.Batching?.BudgetMicros ?? 0), settings.QueueRows, TimeSpan.FromMilliseconds(settings.MaxWaitMillis), settings.MaxRequestRows);
         var lane = new Lane(model, scheduler, route.CountersOf(variant.ModelVersion), rule, options.InlineMicros);
-        return new(variant.Name, variant.ModelVersion, name, $"{number}", model, lane, new(predictions, options, spec, variant, model.Signature, lane.Counters));
+        return new(variant.Name, variant.ModelVersion, name, $"{number}", model, lane, new(predictions, options, spec, variant, model.Signature, lane.Counters), new Fuse(spec.Fuse));
+    }
+
+    // A mirror that could not be loaded gets nothing.
+    private ShadowTarget? Mirror(Route route, MirrorRule rule, List<LiveVariant?> variants)
+    {
+        if (variants.Find(variant => variant?.Name == rule.Variant) is not { } variant)
+        {
+            return null;
+        }
+
+        var queue = route.ShadowOf(variant.Name, variant.ModelVersion, () => new Shadow(route.Endpoint, variant.Name, variant.ModelVersion, options, health, clock, log));
+        var lane = new Lane(variant.Model, scheduler, new Counters(route.Endpoint, variant.ModelVersion), variant.Lane.Rule with { MaxRows = 1 }, options.InlineMicros) { Price = 10 };
+        return new(queue, variant, lane, (int)Math.Round(rule.Percent * SlotTable.Size / 100));
+    }
+
+    // Routes answer already, so a version that cannot be kept ready is only told: going back to it would load it then.
+    private async Task WarmAsync(Route route, RouteSpec spec, CancellationToken ct)
+    {
+        var warm = new List<(LoadedModel Model, long Until)>();
+        foreach (var version in (spec.Warm ?? []).Where(version => version.UntilMicros > clock.NowMicros()))
+        {
+            try
+            {
+                warm.Add((await models.PinAsync(version.ModelVersion, spec.Settings?.Runtime, ct), version.UntilMicros));
+            }
+            catch (Exception failure) when (failure is not OperationCanceledException)
+            {
+                Log.CannotLoad(log, failure, version.ModelVersion, spec.Endpoint);
+            }
+        }
+
+        Release(route.Warm(warm));
     }
 
     // Without a wish of the endpoint a model is batched where that was measured to pay, and calls are long enough to wait for each other.
@@ -186,18 +240,27 @@ internal sealed partial class Routes(LoadedModels models, Scheduler scheduler, P
     {
         [LoggerMessage(LogLevel.Error, "Model version {ModelVersion} of endpoint {Endpoint} cannot be loaded on this node")]
         public static partial void CannotLoad(ILogger logger, Exception failure, string modelVersion, string endpoint);
+
+        [LoggerMessage(LogLevel.Warning, "Nobody renewed the lease of endpoint {Endpoint} (rollout {Rollout}) for {Duration}: {OnExpiry}, until it is renewed")]
+        public static partial void LeaseEnded(ILogger logger, string endpoint, string rollout, TimeSpan duration, LeaseExpiry onExpiry);
     }
 }
 
 /// <summary>One endpoint on this node: the holder whose table is swapped.</summary>
-internal sealed class Route(string endpoint, ChannelWriter<NodeRevert> reverts)
+internal sealed class Route(string endpoint, ChannelWriter<NodeRevert> reverts, TimeProvider clock)
 {
     // Versions of an endpoint are few; those of the past stay countable until the endpoint is removed.
     private readonly ConcurrentDictionary<string, Counters> _counters = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, Shadow> _shadows = new(StringComparer.Ordinal);
     private readonly Lock _gate = new();
     private RouteTable? _table;
+    private RouteTable? _published;
     private IReadOnlyList<LoadedModel> _pins = [];
+    private List<(LoadedModel Model, long Until)> _warm = [];
     private string? _revertedRollout;
+    private long _leaseUntil;
+    private long _leaseEnds;
+    private bool _leaseEnded;
 
     /// <summary>The one instance of the name that outlives requests.</summary>
     public string Endpoint { get; } = endpoint;
@@ -214,10 +277,30 @@ internal sealed class Route(string endpoint, ChannelWriter<NodeRevert> reverts)
     /// <summary>Why there is no table.</summary>
     public string NotReady { get; set; } = "its model is being loaded";
 
+    /// <summary>Why this node serves only stable although the route says otherwise, or null.</summary>
+    public string? Reverted
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _revertedRollout is { } rollout ? $"rollout {rollout} was taken out of this node's traffic"
+                    : _leaseEnded && _published?.Spec.Lease is { OnExpiry: LeaseExpiry.Revert } lease ? $"nobody renewed the route's lease for {lease.Duration}"
+                    : null;
+            }
+        }
+    }
+
+    /// <summary>The mirrors that there were since the node's start.</summary>
+    public IEnumerable<Shadow> Shadows => _shadows.Values;
+
     /// <summary>The counters of a version on this endpoint.</summary>
     public Counters CountersOf(string modelVersion) => _counters.GetOrAdd(modelVersion, version => new Counters(Endpoint, version));
 
-    /// <summary>Replaces the table and returns the pins of the old one.</summary>
+    /// <summary>The queue of a mirror: one for a variant and version, whichever revisions come and go.</summary>
+    public Shadow ShadowOf(string variant, string modelVersion, Func<Shadow> make) => _shadows.GetOrAdd($"{variant} {modelVersion}", _ => make());
+
+    /// <summary>Replaces the table and returns the pins of the old one. A published revision has its lease from now on.</summary>
     public IReadOnlyList<LoadedModel> Swap(RouteTable? table, IReadOnlyList<LoadedModel> pins)
     {
         lock (_gate)
@@ -228,22 +311,34 @@ internal sealed class Route(string endpoint, ChannelWriter<NodeRevert> reverts)
                 _revertedRollout = null;
             }
 
-            Volatile.Write(ref _table, _revertedRollout is null ? table : table?.OnStable());
+            if (table?.Spec.Rollout != _published?.Spec.Rollout)
+            {
+                _leaseUntil = 0;
+            }
+
+            if (table?.Spec.Lease is { } lease)
+            {
+                Extend(lease.Duration);
+            }
+
+            _leaseEnded = false;
+            _published = table;
+            Show();
             var before = _pins;
             _pins = pins;
             return before;
         }
     }
 
-    /// <summary>Takes a rollout's candidate out of this node's traffic at once, before anyone else is asked.</summary>
+    /// <summary>Takes a rollout's variants out of this node's traffic at once, before anyone else is asked.</summary>
     public void Revert(string rollout)
     {
         lock (_gate)
         {
-            if (_table is { } table && table.Spec.Rollout == rollout)
+            if (_published?.Spec.Rollout == rollout)
             {
                 _revertedRollout = rollout;
-                Volatile.Write(ref _table, table.OnStable());
+                Show();
             }
         }
     }
@@ -256,5 +351,86 @@ internal sealed class Route(string endpoint, ChannelWriter<NodeRevert> reverts)
             Revert(rollout);
             reverts.TryWrite(new(Endpoint, rollout, $"local fuse: {cause}"));
         }
+    }
+
+    /// <summary>
+    /// Sees a renewal: the stored end (Unix microseconds) has grown. Only the growth counts, from the moment it is seen, so that clocks of nodes need not
+    /// agree; what a node sees first may be old, and gives only what is left of it.
+    /// </summary>
+    public void Renew(long untilMicros)
+    {
+        lock (_gate)
+        {
+            if (_published?.Spec.Lease is not { } lease || untilMicros <= _leaseUntil)
+            {
+                return;
+            }
+
+            var left = _leaseUntil > 0 ? lease.Duration : TimeSpan.FromMicroseconds(Math.Clamp(untilMicros - clock.NowMicros(), 0, lease.Duration.TotalMicroseconds));
+            _leaseUntil = untilMicros;
+            Extend(left);
+            if (_leaseEnded && left > TimeSpan.Zero)
+            {
+                _leaseEnded = false;
+                Show();
+            }
+        }
+    }
+
+    /// <summary>Ends a lease whose time is over; returns it once.</summary>
+    public LeaseRule? ExpireLease()
+    {
+        // Nearly always there is no lease, and then there is nothing to lock.
+        if (Table?.Spec.Lease is null)
+        {
+            return null;
+        }
+
+        lock (_gate)
+        {
+            if (_published?.Spec.Lease is not { } lease || _leaseEnded || clock.GetTimestamp() < _leaseEnds)
+            {
+                return null;
+            }
+
+            _leaseEnded = true;
+            Show();
+            return lease;
+        }
+    }
+
+    /// <summary>Replaces the versions that are kept warm and returns the pins of those before.</summary>
+    public IReadOnlyList<LoadedModel> Warm(List<(LoadedModel Model, long Until)> warm)
+    {
+        lock (_gate)
+        {
+            var before = _warm;
+            _warm = warm;
+            return [.. before.Select(each => each.Model)];
+        }
+    }
+
+    /// <summary>Gives up the versions that are kept warm until then (Unix microseconds) or shorter, and returns their pins.</summary>
+    public IReadOnlyList<LoadedModel> Cool(long nowMicros)
+    {
+        lock (_gate)
+        {
+            if (_warm.Count == 0)
+            {
+                return [];
+            }
+
+            List<LoadedModel> cooled = [.. _warm.Where(each => each.Until <= nowMicros).Select(each => each.Model)];
+            _warm.RemoveAll(each => each.Until <= nowMicros);
+            return cooled;
+        }
+    }
+
+    private void Extend(TimeSpan time) => _leaseEnds = clock.GetTimestamp() + (long)(time.TotalSeconds * clock.TimestampFrequency);
+
+    private void Show()
+    {
+        var reverted = _revertedRollout is not null || (_leaseEnded && _published?.Spec.Lease is { OnExpiry: LeaseExpiry.Revert });
+        Volatile.Write(ref _table, reverted ? _published?.OnStable() : _published);
     }
 }

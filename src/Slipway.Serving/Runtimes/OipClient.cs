@@ -51,6 +51,11 @@ internal sealed class OipClient(HttpClient http, string model, string? version)
         using var message = new HttpRequestMessage(HttpMethod.Post, _path + "/infer") { Content = new ReadOnlyMemoryContent(body) };
         message.Content.Headers.ContentType = new MediaTypeHeaderValue("application/octet-stream");
         message.Headers.Add(HeaderLength, jsonLength.ToString(CultureInfo.InvariantCulture));
+        if (request.IsShadow)
+        {
+            message.Headers.Add("x-slipway-shadow", "1");
+        }
+
         using var response = await http.SendAsync(message, HttpCompletionOption.ResponseHeadersRead, ct);
         var answer = await BodyAsync(response, ct);
         if (!response.IsSuccessStatusCode)

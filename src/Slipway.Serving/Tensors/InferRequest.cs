@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using Slipway.Foundation;
+using Slipway.Monitoring;
+using Slipway.Serving.Routing;
 
 namespace Slipway.Serving.Tensors;
 
@@ -19,6 +21,9 @@ public sealed class InferRequest : IDisposable
     private readonly TensorSet _inputs = new();
     private readonly TensorSet _outputs = new();
     private readonly List<OutputChoice> _requested = [];
+    private object? _headers;
+    private Func<object, string, string?>? _readHeader;
+    private bool _mirrored;
 
     private InferRequest()
     {
@@ -29,6 +34,9 @@ public sealed class InferRequest : IDisposable
 
     /// <summary>The model version asked for by number, or null to let the route decide.</summary>
     public string? Version { get; set; }
+
+    /// <summary>Whether the request came to the endpoint's preview address, which reaches the preview variant only.</summary>
+    public bool Preview { get; set; }
 
     /// <summary>The caller's request id, which becomes the prediction id, or null: one is minted.</summary>
     public string? Id { get; set; }
@@ -60,6 +68,12 @@ public sealed class InferRequest : IDisposable
     /// <summary>The answer, in the order asked for. Valid after a successful outcome, until disposal.</summary>
     public TensorSet Outputs => _outputs;
 
+    /// <summary>Whether this is a copy for a mirror, which models with side effects may want to know.</summary>
+    internal bool IsShadow => _mirrored;
+
+    /// <summary>What is kept of the answer for mirrors.</summary>
+    internal ShadowCopy? Copy { get; private set; }
+
     // Flattened float copies for the prediction log, kept to be reused.
     internal float[] FeatureScratch { get; set; } = [];
 
@@ -77,11 +91,59 @@ public sealed class InferRequest : IDisposable
         return Pool.TryDequeue(out var request) ? request : new InferRequest();
     }
 
+    /// <summary>
+    /// Lets routing rules look at the caller's headers: <paramref name="read"/> is given <paramref name="headers"/> and a name, and only if a rule asks.
+    /// </summary>
+    public void SetHeaders(object headers, Func<object, string, string?> read) => (_headers, _readHeader) = (headers, read);
+
+    /// <summary>A header of the caller, or null.</summary>
+    internal string? Header(string name) => _headers is null ? null : _readHeader!(_headers, name);
+
+    /// <summary>A cookie of the caller, or null.</summary>
+    internal string? Cookie(string name)
+    {
+        if (Header("cookie") is not { } cookies)
+        {
+            return null;
+        }
+
+        var text = cookies.AsSpan();
+        foreach (var range in text.Split(';'))
+        {
+            var pair = text[range].Trim();
+            if (pair.Length > name.Length && pair[name.Length] == '=' && pair.StartsWith(name, StringComparison.Ordinal))
+            {
+                return pair[(name.Length + 1)..].Trim('"').ToString();
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Hands the request to mirrors once its owner disposes of it; the copy's fields are set next.</summary>
+    internal ShadowCopy Mirror()
+    {
+        _mirrored = true;
+        return Copy ??= new ShadowCopy();
+    }
+
+    /// <summary>Gives the request to its next mirror, or back to the pool.</summary>
+    internal void Pass()
+    {
+        if (!Copy!.Forward(this))
+        {
+            _mirrored = false;
+            Dispose();
+        }
+    }
+
     /// <summary>Forgets everything that was set, so that the object can read another request.</summary>
     public void Reset()
     {
         Endpoint = "";
         Version = null;
+        Preview = false;
+        (_headers, _readHeader) = (null, null);
         Id = null;
         EntityKey = null;
         EventMicros = 0;
@@ -93,9 +155,17 @@ public sealed class InferRequest : IDisposable
         _requested.Clear();
     }
 
-    /// <summary>Gives the object back to the pool.</summary>
+    /// <summary>Gives the object back to the pool, or to the mirrors that compare their answer with the one that was given.</summary>
     public void Dispose()
     {
+        if (_mirrored)
+        {
+            // The caller's headers end with the caller.
+            (_headers, _readHeader) = (null, null);
+            Pass();
+            return;
+        }
+
         Reset();
         if (own is null)
         {
@@ -119,6 +189,21 @@ public sealed class TensorSet
 
     /// <summary>Tensors in use.</summary>
     public int Count { get; private set; }
+
+    /// <summary>Bytes of the tensors in use.</summary>
+    internal long Bytes
+    {
+        get
+        {
+            var bytes = 0L;
+            for (var i = 0; i < Count; i++)
+            {
+                bytes += _tensors[i].Length;
+            }
+
+            return bytes;
+        }
+    }
 
     /// <summary>The tensor at a position below <see cref="Count"/>.</summary>
     public Tensor this[int index] =>
@@ -203,6 +288,12 @@ public sealed class TensorSet
 public readonly record struct InferOutcome(
     ErrorCode? Code, string? Message, string ModelName, string ModelVersion, string Variant, string PredictionId, long LatencyMicros)
 {
+    /// <summary>The route revision that decided; 0 if none did.</summary>
+    public long Revision { get; init; }
+
+    /// <summary>Why this variant answered.</summary>
+    public DecisionReason Reason { get; init; }
+
     /// <summary>Whether the request's outputs hold an answer.</summary>
     public bool Ok => Code is null;
 

@@ -65,6 +65,7 @@ internal static partial class GrpcLane
                 request.TraceParent = context.Request.Headers.TraceParent;
             }
 
+            request.SetHeaders(context.Request, OipEndpoints.HeaderOf);
             var outcome = await endpoints.InferAsync(request, context.RequestAborted);
             if (outcome.Code is { } failed)
             {

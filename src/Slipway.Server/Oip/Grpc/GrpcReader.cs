@@ -97,9 +97,8 @@ internal static class GrpcReader
     private static string? Name(ReadOnlySpan<byte> utf8, Endpoints endpoints, InferRequest request)
     {
         Span<char> name = stackalloc char[128];
-        if (utf8.Length <= name.Length && System.Text.Encoding.UTF8.TryGetChars(utf8, name, out var length) && endpoints.NameOf(name[..length]) is { } known)
+        if (utf8.Length <= name.Length && System.Text.Encoding.UTF8.TryGetChars(utf8, name, out var length) && endpoints.Address(request, name[..length]))
         {
-            request.Endpoint = known;
             return null;
         }
 

@@ -155,6 +155,8 @@ internal sealed class GrpcService(Endpoints endpoints, TimeProvider clock)
                 call.Request.TraceParent = context.RequestHeaders.GetValue("traceparent");
             }
 
+            // Metadata are headers of the request, with or without gRPC's own machinery.
+            call.Request.SetHeaders(context.GetHttpContext().Request, OipEndpoints.HeaderOf);
             call.Outcome = await endpoints.InferAsync(call.Request, context.CancellationToken);
         }
     }

@@ -50,6 +50,7 @@ internal ref struct GrpcWriter
         writer.Text(3, request.Id ?? "");
         writer.TextParameter("variant", outcome.Variant);
         writer.TextParameter("prediction_id", outcome.PredictionId);
+        writer.TextParameter("table_rev", RevisionText.Of(outcome.Revision));
         if (final)
         {
             writer.BoolParameter("triton_final_response");
@@ -78,6 +79,7 @@ internal ref struct GrpcWriter
     {
         var size = TextField(request.Endpoint) + TextField(outcome.ModelVersion) + TextField(request.Id ?? "")
             + Field(TextParameterSize("variant", outcome.Variant)) + Field(TextParameterSize("prediction_id", outcome.PredictionId))
+            + Field(TextParameterSize("table_rev", RevisionText.Of(outcome.Revision)))
             + (final ? Field(BoolParameterSize("triton_final_response")) : 0);
         for (var i = 0; i < request.Outputs.Count; i++)
         {
