@@ -119,7 +119,7 @@ public sealed class ExperimentObserverTests
         var rollout = await HalfAsync(world, endpoint: false);
         for (var i = 0; i < habit.Length; i++)
         {
-            var variant = (await world.Get<Endpoints>().ExplainAsync("flowers", $"user-{i}", None)).Variant.Name;
+            var variant = (await world.Get<Endpoints>().AssignAsync("flowers", $"user-{i}", null, None)).Variant.Name;
             Append(world, $"p{i}", $"user-{i}", variant, world.Clock.GetUtcNow(), score: (float)((0.8 * habit[i]) + (0.2 * random.NextDouble()) + (variant == "candidate" ? 0.03 : 0)));
         }
 
@@ -330,7 +330,7 @@ public sealed class ExperimentObserverTests
         var at = world.Clock.GetUtcNow();
         for (var i = 0; i < entities; i++)
         {
-            var variant = (await world.Get<Endpoints>().ExplainAsync("flowers", $"user-{i}", None)).Variant.Name;
+            var variant = (await world.Get<Endpoints>().AssignAsync("flowers", $"user-{i}", null, None)).Variant.Name;
             var (candidate, drawn, failed) = (variant == "candidate", random.NextDouble(), random.NextDouble());
             if (variant == lose && i % 5 == 0)
             {
