@@ -64,8 +64,8 @@ internal static class ServingApi
             return c.Of<Endpoints>().Describe(endpoint.Name, null)?.Signature
                 ?? throw new SlipwayException(ErrorCode.Unavailable, $"endpoint '{endpoint.Name}' has no signature yet", endpoint.Why, "ask again when it is ready");
         });
-        api.Get("/endpoints/{endpoint}/explain", Permissions.EndpointRead, async c => await AssignAsync(c));
-        api.Get("/endpoints/{endpoint}/assignment", Permissions.EndpointRead, async c => await AssignAsync(c));
+        api.Get("/endpoints/{endpoint}/explain", Permissions.EndpointRead, async c => await AssignAsync(c, c["endpoint"]));
+        api.Get("/endpoints/{endpoint}/assignment", Permissions.EndpointRead, async c => await AssignAsync(c, c["endpoint"]));
         api.Get("/endpoints/{endpoint}/exposures", Permissions.EndpointRead, async c =>
             new { items = await c.Of<Endpoints>().ExposuresAsync(c["endpoint"], c.Query("entity"), c.Query("rollout"), c.Limit(), c.Stop) });
         api.Get("/endpoints/{endpoint}/shadow", Permissions.EndpointRead, async c => await ShadowAsync(c));
@@ -106,8 +106,7 @@ internal static class ServingApi
                 throw new SlipwayException(ErrorCode.Conflict, $"rollout {rollout.Id} assigns nobody", $"it is {rollout.Status.State} and does not steer endpoint '{rollout.Endpoint}'", $"GET /api/v1/endpoints/{rollout.Endpoint}/explain?key=…");
             }
 
-            var (slot, variant) = await c.Of<Endpoints>().ExplainAsync(rollout.Endpoint, c.Needed("key"), c.Stop);
-            return new { slot, variant, route.Revision, route.Salt };
+            return await AssignAsync(c, rollout.Endpoint);
         });
         api.Put("/rollouts/{rollout}/plan", Permissions.DeploymentCreate, async c =>
             await c.Of<Rollouts>().EditAsync(c.Actor, c["rollout"], await c.BodyAsync<RolloutSpec>(), c.Stop, Key(c)));
@@ -179,7 +178,7 @@ internal static class ServingApi
     }
 
     /// <summary>Which variant a key sees and why; <c>header=name:value</c>, as often as needed, says what the request would carry.</summary>
-    private static Task<Assignment> AssignAsync(Call c)
+    private static Task<Assignment> AssignAsync(Call c, string endpoint)
     {
         var headers = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
         foreach (var header in c.Queries("header"))
@@ -188,7 +187,7 @@ internal static class ServingApi
             headers[colon < 0 ? header : header[..colon]] = colon < 0 ? "" : header[(colon + 1)..].Trim();
         }
 
-        return c.Of<Endpoints>().AssignAsync(c["endpoint"], c.Needed("key"), headers, c.Stop);
+        return c.Of<Endpoints>().AssignAsync(endpoint, c.Needed("key"), headers, c.Stop);
     }
 
     /// <summary>What became of the copies for each mirror on this node, and how it fared in the last minutes.</summary>

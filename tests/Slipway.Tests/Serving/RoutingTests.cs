@@ -304,7 +304,7 @@ public sealed class RoutingTests
             loaded.Unpin(await loaded.PinAsync($"iris/{5 + i}", null, None));
         }
 
-        Assert.True(loaded.Has(Good));
+        Assert.True(loaded.IsLoaded(Good, null));
         var back = (await deployments.FindAsync("flowers", None))!.Settled(Good);
         await SaveAsync(world, back);
         Assert.Equal("1", (await ServingWorld.AskAsync(world, "ada")).ModelVersion);
@@ -317,7 +317,7 @@ public sealed class RoutingTests
             loaded.Unpin(await loaded.PinAsync($"iris/{5 + i}", null, None));
         }
 
-        Assert.False(loaded.Has(Good));
+        Assert.False(loaded.IsLoaded(Good, null));
     }
 
     private static async Task PublishAsync(
