@@ -23,7 +23,7 @@ public sealed class DataGridTests : BunitContext
     {
         var grid = Grid(10_000, 300);
 
-        await grid.InvokeAsync(() => grid.Instance.Scrolled(5000, 20, 20_000, 1000));
+        await grid.InvokeAsync(() => grid.Instance.Scrolled(5000, 20, 20_000, 1000, withMargin: true));
 
         var row = grid.Find("tr[aria-rowindex='5002']");
         Assert.Equal("5000:c0", row.QuerySelector("td[aria-colindex='1']")!.TextContent);
@@ -37,7 +37,7 @@ public sealed class DataGridTests : BunitContext
     {
         var grid = Grid(100, 3);
 
-        await grid.InvokeAsync(() => grid.Instance.Scrolled(95, 20, 0, 1000));
+        await grid.InvokeAsync(() => grid.Instance.Scrolled(95, 20, 0, 1000, withMargin: true));
 
         Assert.Equal("101", grid.FindAll("tbody tr[aria-rowindex]")[^1].GetAttribute("aria-rowindex"));
         Assert.Equal(100, asked[^1].Start + asked[^1].Count);

@@ -3,27 +3,36 @@ const grids = new WeakMap();
 
 export function attach(root, server) {
     const frame = root.querySelector('.grid-frame');
-    const state = { asking: false, missed: false, row: null, cell: 0, wanted: null };
+    const state = { asking: false, rested: null, row: null, cell: 0, wanted: null, rest: 0 };
     grids.set(root, state);
     const number = name => Number(frame.dataset[name]);
     const height = number('rowHeight');
     const header = () => frame.querySelector('thead').offsetHeight;
 
-    const look = async () => {
+    // What is in view is asked for at once and alone. When nothing moved for a moment, a margin around it follows.
+    const look = async (resting = false) => {
         if (!grids.has(root)) return;
-        if (state.asking) { state.missed = true; return; }
+        if (state.asking) return;
         const top = Math.floor(frame.scrollTop / height), rows = Math.ceil((frame.clientHeight - header()) / height) + 1;
         const left = frame.scrollLeft, width = frame.clientWidth, right = left + Math.max(0, width - number('pinned'));
-        const last = Math.min(number('rows'), top + rows);
-        const drawn = top >= number('first') && last <= number('last')
-            && (left >= number('left') || number('left') === 0) && (right <= number('right') || number('rest') === 0);
-        if (drawn && !(state.first && width < 560)) return;
+        const drawn = (above, beside) => Math.max(0, top - above) >= number('first') && Math.min(number('rows'), top + rows + above) <= number('last')
+            && (left - beside >= number('left') || number('left') === 0) && (right + beside <= number('right') || number('rest') === 0);
+        if (drawn(0, 0) && !(state.first && width < 560)) {
+            clearTimeout(state.rest);
+            const place = [top, rows, left, width].join();
+            if (!resting && state.rested !== place) state.rest = setTimeout(look, 120, true);
+            if (!resting) return;
+            state.rested = place;
+            if (drawn(8, 100)) return;
+        }
+        // A view beside what is drawn goes on from there; one far from it comes alone.
+        const near = top + rows >= number('first') && top <= number('last');
         state.first = false;
         state.asking = true;
-        try { await server.invokeMethodAsync('Scrolled', top, rows, Math.floor(left), width); }
+        try { await server.invokeMethodAsync('Scrolled', top, rows, Math.floor(left), width, resting || near); }
         catch { /* the circuit is gone; its own notice says so */ }
         state.asking = false;
-        if (state.missed) { state.missed = false; requestAnimationFrame(look); }
+        requestAnimationFrame(() => look());
     };
 
     // Rows and cells are known by their positions for screen readers, which count from one and count the header.
@@ -60,6 +69,8 @@ export function attach(root, server) {
             }
             const drawnCells = [...frame.querySelectorAll('thead [aria-colindex]')].map(cellOf);
             if (!drawnCells.includes(cell)) frame.scrollLeft = cell > Math.max(...drawnCells) ? frame.scrollLeft + 400 : Math.max(0, frame.scrollLeft - 400);
+            // The cell that has the focus may be replaced meanwhile; the frame keeps the keyboard in the table.
+            frame.focus({ preventScroll: true });
             return;
         }
         state.wanted = null;
@@ -69,28 +80,34 @@ export function attach(root, server) {
         element.focus({ preventScroll: true });
     };
 
-    // One cell is in the order of the tab key; the first header until another has been chosen.
+    // One cell is in the order of the tab key; the name in the first row until another has been chosen.
     const keep = () => {
         if (state.wanted && cellAt(state.wanted.row, state.wanted.cell)) go(state.wanted.row, state.wanted.cell);
         if (!frame.querySelector('[aria-colindex][tabindex="0"]')) {
-            const element = (state.row !== null && cellAt(state.row, state.cell)) || frame.querySelector('thead [aria-colindex]');
+            const element = (state.row !== null && cellAt(state.row, state.cell))
+                || frame.querySelector('tbody .stick:not(.pick)') || frame.querySelector('[aria-colindex]');
             if (element) element.tabIndex = 0;
         }
         look();
     };
     state.watch = new MutationObserver(() => requestAnimationFrame(keep));
     state.watch.observe(frame, { childList: true, subtree: true });
-    state.size = new ResizeObserver(() => requestAnimationFrame(look));
+    state.size = new ResizeObserver(() => requestAnimationFrame(() => look()));
     state.size.observe(frame);
-    frame.addEventListener('scroll', () => requestAnimationFrame(look), { passive: true });
+    frame.addEventListener('scroll', () => requestAnimationFrame(() => look()), { passive: true });
 
     frame.addEventListener('keydown', e => {
         const at = e.target.closest('[aria-colindex]');
-        if (!at || e.target.matches('input:not([type=checkbox]), select') || e.ctrlKey || e.metaKey || e.altKey) return;
-        const row = rowOf(at), cell = cellOf(at);
+        if ((!at && e.target !== frame) || e.target.matches('input:not([type=checkbox]), select') || e.metaKey || e.altKey) return;
+        const row = at ? rowOf(at) : state.row ?? 0, cell = at ? cellOf(at) : state.cell;
+        if (e.ctrlKey) {
+            if (e.key === 'Home' || e.key === 'End') { e.preventDefault(); go(e.key === 'Home' ? 0 : number('rows') - 1, cell); }
+            return;
+        }
         const page = Math.max(1, Math.floor((frame.clientHeight - header()) / height) - 1);
         const moves = { ArrowDown: [row + 1, cell], ArrowUp: [row - 1, cell], ArrowRight: [row, cell + 1], ArrowLeft: [row, cell - 1], PageDown: [row + page, cell], PageUp: [Math.max(0, row - page), cell], Home: [row, 0], End: [row, total() - 1] };
         if (e.key in moves) { e.preventDefault(); go(...moves[e.key]); }
+        else if (!at) return;
         else if (e.key === 'Enter' && e.target === at) { e.preventDefault(); (at.querySelector('a, button') ?? at.closest('tr').querySelector('a'))?.click(); }
         else if (e.key === ' ' && (e.target === at || e.target.matches('input'))) { e.preventDefault(); at.closest('tr').querySelector('input[type=checkbox]')?.click(); }
         else if (e.key === 'F10' && e.shiftKey) { e.preventDefault(); at.querySelector('[data-menu]')?.click(); }
@@ -98,6 +115,12 @@ export function attach(root, server) {
     frame.addEventListener('focusin', e => {
         const at = e.target.closest('[aria-colindex]');
         if (at) { state.row = rowOf(at); state.cell = cellOf(at); }
+    });
+
+    // A click on a cell starts the keyboard there; links, buttons and boxes do their own work, and marked text stays marked.
+    frame.addEventListener('click', e => {
+        const at = e.target.closest('[aria-colindex]');
+        if (at && !e.target.closest('a, button, input, select, [data-grip]') && getSelection().isCollapsed) go(rowOf(at), cellOf(at));
     });
 
     // The menu opens below its button, wherever the table has been scrolled to.
@@ -135,6 +158,7 @@ export function detach(root) {
     const state = grids.get(root);
     if (!state) return;
     grids.delete(root);
+    clearTimeout(state.rest);
     state.watch.disconnect();
     state.size.disconnect();
 }

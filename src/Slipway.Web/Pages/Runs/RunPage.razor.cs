@@ -25,10 +25,14 @@ public sealed partial class RunPage : Screen
     [
         ("mlflow.source.name", "Source"), ("mlflow.source.type", "Kind"), ("mlflow.source.git.repoURL", "Repository"), ("mlflow.source.git.branch", "Branch"),
         ("mlflow.source.git.commit", "Commit"), ("mlflow.project.entryPoint", "Entry point"), ("mlflow.docker.image.uri", "Image"), ("mlflow.user", "User"),
-        ("mlflow.parentRunId", "Parent run"), ("slipway.pipeline", "Pipeline"), ("python.version", "Python"),
+        ("slipway.pipeline", "Pipeline"), ("python.version", "Python"),
     ];
 
+    private const string ParentTag = "mlflow.parentRunId";
+
     private Run? run;
+    private RunLine? parent;
+    private int children;
     private Experiment? experiment;
     private IReadOnlyList<MetricPoint> metrics = [];
     private IReadOnlyList<Param> parameters = [];
@@ -133,14 +137,18 @@ public sealed partial class RunPage : Screen
         ReadAddress();
     }
 
+    private string ChildFilter => $"tags.`{ParentTag}` = '{Id}'";
+
     private async Task ReadAroundAsync(CancellationToken ct)
     {
         var registered = await Models.SearchVersionsAsync(new ModelSearch { Filter = $"run_id = '{Id}'", Limit = 100 }, ct);
         versions = registered.Items.Take(1).ToDictionary(_ => Id, v => v.Version, StringComparer.Ordinal);
         produced = [.. registered.Items.Select(v => v.Subject).Concat(await DownstreamAsync(ct)).Distinct()];
         models = [.. await OutputsAsync(ct), .. ModelsOfTag()];
+        parent = Tag(ParentTag) is { } above ? await Runs.LinesAsync([above], [], ct) is [var line] ? line : null : null;
+        children = (await Runs.FindAsync(new RunSearch { ExperimentIds = [run!.ExperimentId], Filter = ChildFilter }, null, false, Runs.MostListed, ct)).Ids.Count;
         environment = [.. Environment.Select(e => (e.Name, Tag(e.Tag))).Where(e => e.Item2 is not null)!];
-        tags = [.. run!.Tags.Where(t => t.Key != "mlflow.log-model.history" && !Environment.Any(e => e.Tag == t.Key))];
+        tags = [.. run!.Tags.Where(t => t.Key is not ("mlflow.log-model.history" or ParentTag) && !Environment.Any(e => e.Tag == t.Key))];
         curved = [.. run.Metrics.Where(m => m.Step != 0).Select(m => m.Key)];
         charted = [new ChartedRun(Id, run.Name, Look.Series(0))];
         reproduce = Reproduce();
