@@ -69,38 +69,6 @@ public sealed class RunPagesTests(RunPagesTests.Filled world) : IClassFixture<Ru
     }
 
     [Fact]
-    public async Task A_filter_is_completed_refused_with_its_place_and_applied()
-    {
-        await using var reader = await Reader.OpenAsync();
-        var page = reader.Page;
-        await page.GotoAsync($"{world.Url}/runs?experiment={world.Experiment}");
-        await Row(page, 0).WaitForAsync();
-        var box = page.Locator("#run-filter");
-
-        await box.FillAsync("lear");
-        await page.Locator("#run-filter-0").GetByText("params.learner").WaitForAsync();
-        await box.PressAsync("ArrowDown");
-        await box.PressAsync("Enter");
-        await page.WaitForFunctionAsync("() => document.getElementById('run-filter').value === 'params.learner '");
-
-        await box.FillAsync("params.learner = 'gbm' OR params.lr = '1'");
-        await box.PressAsync("Enter");
-        Assert.Contains("at position 24", await page.Locator("#run-filter-error p").TextContentAsync(), StringComparison.Ordinal);
-
-        await box.FillAsync("params.learner = 'gbm'");
-        await box.PressAsync("Enter");
-        await page.Locator(".page-head [role=status]").GetByText("100 runs").WaitForAsync();
-
-        await page.GetByLabel("Group by").SelectOptionAsync("params.seed");
-        await page.Locator(".page-head [role=status]").GetByText("100 runs in 5 groups").WaitForAsync();
-        await page.Locator(".fold").First.ClickAsync();
-        await page.WaitForFunctionAsync("() => document.querySelector('table[role=grid]').getAttribute('aria-rowcount') === '26'");
-        await page.GoBackAsync();
-        await page.Locator(".page-head [role=status]").GetByText("200 runs").WaitForAsync();
-        reader.AssertClean();
-    }
-
-    [Fact]
     public async Task A_view_is_kept_and_opened_again_and_deleted_runs_come_back()
     {
         await using var reader = await Reader.OpenAsync();
@@ -133,17 +101,6 @@ public sealed class RunPagesTests(RunPagesTests.Filled world) : IClassFixture<Ru
     }
 
     [Fact]
-    public async Task Every_picture_of_runs_and_models_is_accessible_on_a_desk_and_on_a_phone()
-    {
-        var run = world.RunId;
-        var problems = await Browser.ProblemsAsync(
-            world.Url,
-            $"/runs?experiment={world.Experiment}&charts=auc,loss", $"/runs/{run}", $"/runs/{run}?tab=charts&plot=s:ema~0.6",
-            $"/compare?experiment={world.Experiment}&all=1&view=parallel", "/models", "/models/iris?a=2&b=1&act=alias", "/models/iris/2");
-        Assert.Empty(problems);
-    }
-
-    [Fact]
     public async Task Columns_are_chosen_and_a_header_sorts()
     {
         await using var reader = await Reader.OpenAsync();
@@ -165,27 +122,6 @@ public sealed class RunPagesTests(RunPagesTests.Filled world) : IClassFixture<Ru
     }
 
     [Fact]
-    public async Task Charts_are_smoothed_and_scaled_and_tell_values_under_the_pointer()
-    {
-        await using var reader = await Reader.OpenAsync();
-        var page = reader.Page;
-        await page.GotoAsync($"{world.Url}/runs/{world.RunId}?tab=charts");
-        var bar = page.GetByRole(AriaRole.Group, new PageGetByRoleOptions { Name = "Chart settings" });
-        await bar.GetByLabel("smooth").SelectOptionAsync("Ema");
-        await bar.GetByLabel("How much").WaitForAsync();
-        await bar.Locator("select").Nth(1).SelectOptionAsync("log");
-        await bar.GetByLabel("hide outliers").CheckAsync();
-        await page.WaitForURLAsync(url => url.Contains("plot=", StringComparison.Ordinal) && url.Contains("hide", StringComparison.Ordinal) && url.Contains("log", StringComparison.Ordinal));
-
-        var picture = page.Locator(".metric-chart [_echarts_instance_]").First;
-        await picture.HoverAsync();
-        await picture.Locator("div", new LocatorLocatorOptions { HasText = "run-199" }).First.WaitForAsync();
-        await page.Locator(".metric-chart").First.GetByText("Table").ClickAsync();
-        await page.Locator(".metric-chart table").First.GetByText("run-199").First.WaitForAsync();
-        reader.AssertClean();
-    }
-
-    [Fact]
     public async Task A_run_shows_its_files_and_is_deleted_and_restored()
     {
         await using var reader = await Reader.OpenAsync();
@@ -201,26 +137,6 @@ public sealed class RunPagesTests(RunPagesTests.Filled world) : IClassFixture<Ru
         await page.Locator(".page-head").GetByText("Restore", new LocatorGetByTextOptions { Exact = true }).ClickAsync();
         await page.GetByRole(AriaRole.Dialog).GetByText("Restore", new LocatorGetByTextOptions { Exact = true }).ClickAsync();
         await page.Locator(".page-head").GetByText("Delete", new LocatorGetByTextOptions { Exact = true }).WaitForAsync();
-        reader.AssertClean();
-    }
-
-    [Fact]
-    public async Task A_model_leads_to_its_version_and_an_alias_moves()
-    {
-        await using var reader = await Reader.OpenAsync();
-        var page = reader.Page;
-        await page.GotoAsync($"{world.Url}/models");
-        await page.Locator("main").GetByRole(AriaRole.Link, new LocatorGetByRoleOptions { Name = "iris", Exact = true }).ClickAsync();
-        await page.Locator(".panel").Filter(new LocatorFilterOptions { HasText = "Versions" }).First.GetByRole(AriaRole.Link, new LocatorGetByRoleOptions { Name = "2", Exact = true }).ClickAsync();
-        await page.GetByRole(AriaRole.Heading, new PageGetByRoleOptions { Name = "iris version 2" }).WaitForAsync();
-        await page.GoBackAsync();
-
-        await page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { Name = "Move alias" }).ClickAsync();
-        await page.Locator(".form input").FillAsync("challenger");
-        await page.Locator(".form select").SelectOptionAsync("1");
-        await page.GetByText("points nowhere").WaitForAsync();
-        await page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { Name = "Move", Exact = true }).ClickAsync();
-        await page.Locator(".page-head").GetByText("challenger → 1").WaitForAsync();
         reader.AssertClean();
     }
 
