@@ -17,6 +17,9 @@ switch (args)
     case ["infer", var model, var request]:
         await RouteBench.InferAsync(model, request);
         return 0;
+    case ["rollback", var model, var request, .. var sizes]:
+        await RollbackBench.RunAsync(model, request, sizes is [var rounds, ..] ? int.Parse(rounds, System.Globalization.CultureInfo.InvariantCulture) : 100, sizes is [_, var threads] ? int.Parse(threads, System.Globalization.CultureInfo.InvariantCulture) : Environment.ProcessorCount);
+        return 0;
     case ["empty", var url]:
         await Servers.EmptyAsync(url);
         return 0;
@@ -54,6 +57,6 @@ switch (args)
         await SearchBench.RunAsync(int.Parse(runs, System.Globalization.CultureInfo.InvariantCulture), postgres is [var connection] ? connection : null);
         return 0;
     default:
-        Console.Error.WriteLine("usage: slots | route | rollout-stats [ROLLOUTS] | journal | infer MODEL.onnx REQUEST.json | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | registry URL sqlite|postgres SECONDS SERVER_PID [SCENARIO …] | registry-search RUNS [POSTGRES] | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
+        Console.Error.WriteLine("usage: slots | route | rollout-stats [ROLLOUTS] | journal | infer MODEL.onnx REQUEST.json | rollback MODEL.onnx REQUEST.json [ROUNDS [CALLERS]] | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | registry URL sqlite|postgres SECONDS SERVER_PID [SCENARIO …] | registry-search RUNS [POSTGRES] | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
         return 2;
 }

@@ -69,6 +69,58 @@ public sealed class LiveRolloutTests : IAsyncLifetime
         Assert.True((await Get<Audit>().VerifyAsync(CancellationToken.None)).Intact);
     }
 
+    [Fact]
+    public async Task Abort_under_load_fails_no_request_and_none_that_begins_afterwards_sees_the_candidate()
+    {
+        using var stop = new CancellationTokenSource();
+        var aborted = long.MaxValue;
+        var onCandidate = 0;
+        var callers = Enumerable.Range(0, 4).Select(caller => Task.Run(async () =>
+        {
+            var (asked, wrong) = (0, new List<string>());
+            for (; !stop.IsCancellationRequested; asked++)
+            {
+                var started = System.Diagnostics.Stopwatch.GetTimestamp();
+                var body = $$$"""{"parameters":{"entity_key":"{{{caller}}}-{{{asked % 300}}}"},"inputs":[{"name":"X","shape":[1,4],"datatype":"FP32","data":[5.1,3,4.1,1.3]}]}""";
+                using var response = await _http.PostAsync("/v2/models/flowers/infer", new StringContent(body), CancellationToken.None);
+                var text = await response.Content.ReadAsStringAsync(CancellationToken.None);
+                var candidate = text.Contains("\"model_version\":\"2\"", StringComparison.Ordinal);
+                if (response.StatusCode != HttpStatusCode.OK || (candidate && started > Interlocked.Read(ref aborted)))
+                {
+                    wrong.Add($"{response.StatusCode}: {text}");
+                }
+                else if (candidate)
+                {
+                    Interlocked.Increment(ref onCandidate);
+                }
+            }
+
+            return (asked, wrong);
+        })).ToArray();
+
+        var plan = new RolloutSpec { Steps = [RolloutStep.SetWeight(50), RolloutStep.Pause()], Guardrails = new AnalysisSpec { LatencyFloorMicros = 1e9 } };
+        for (var round = 0; round < 5; round++)
+        {
+            Interlocked.Exchange(ref aborted, long.MaxValue);
+            var before = Volatile.Read(ref onCandidate);
+            var rollout = await Get<Rollouts>().ProposeAsync(TestWorld.Ada, new() { Endpoint = "flowers", Candidate = "iris/2", Spec = plan }, CancellationToken.None);
+            for (var waited = 0; Volatile.Read(ref onCandidate) < before + 20; waited++)
+            {
+                Assert.True(waited < 1200, $"the candidate answered nothing within a minute: {(await Get<Rollouts>().GetAsync(rollout.Id, CancellationToken.None)).Status.Cause}");
+                await Task.Delay(50, CancellationToken.None);
+            }
+
+            await Get<Rollouts>().AbortAsync(TestWorld.Ada, rollout.Id, "test", CancellationToken.None);
+            Interlocked.Exchange(ref aborted, System.Diagnostics.Stopwatch.GetTimestamp());
+            Assert.Equal(RolloutState.Aborted, (await EndAsync(rollout.Id)).Status.State);
+        }
+
+        await stop.CancelAsync();
+        var ended = await Task.WhenAll(callers);
+        Assert.Empty(ended.SelectMany(caller => caller.wrong));
+        Assert.True(ended.Sum(caller => caller.asked) > 200);
+    }
+
     private async Task<(int Answered, int Failed, HashSet<string> Versions)> TrafficAsync(CancellationToken stop)
     {
         var (answered, failed, versions) = (0, 0, new HashSet<string>(StringComparer.Ordinal));
