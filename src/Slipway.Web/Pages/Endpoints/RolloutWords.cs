@@ -1,0 +1,98 @@
+using System.Globalization;
+using Slipway.Serving;
+using Slipway.Web.Parts;
+
+namespace Slipway.Web.Pages;
+
+/// <summary>A rollout's plan in words.</summary>
+internal static class RolloutWords
+{
+    /// <summary>The kind as the guide names it.</summary>
+    public static string Of(RolloutKind kind) => kind switch
+    {
+        RolloutKind.BlueGreen => "blue-green",
+        RolloutKind.AbTest => "A/B test",
+        var other => other.ToString().ToLowerInvariant(),
+    };
+
+    /// <summary>What a step is.</summary>
+    public static string Of(RolloutStep step) => step.Kind switch
+    {
+        "setWeight" => $"{Share(step)} of the traffic{To(step)}",
+        "pause" when step.Duration is { } time => $"Wait {TimeAgo.Span(time)}",
+        "pause" => "Wait for a person to promote",
+        "analysis" => step.Background ? "Compare candidate and stable from here on" : "Compare candidate and stable",
+        "experiment" => "Experiment until it decides",
+        "bandit" => "Bandit until one variant is best",
+        "compare" => "Compare the pairs of answers",
+        "mirror" => step.Percent > 0 ? $"Copy {Share(step)} of the requests{To(step)}" : "End the copies",
+        "match" => step.Clear ? "End the matches" : $"Matched requests{To(step)}",
+        "warm" => $"Load the model{To(step)}",
+        "approve" => step.Role is { } role ? $"Wait for an approval by {role}" : "Wait for an approval",
+        "webhook" => $"Ask {Host(step.Url)}",
+        var other => other,
+    };
+
+    /// <summary>When a step is done, or what it does.</summary>
+    public static string Detail(RolloutStep step, RolloutSpec spec) => step.Kind switch
+    {
+        "setWeight" => "one revision of the route",
+        "pause" => "guardrails stay on",
+        "analysis" => Of(step.Analysis ?? spec.Guardrails) + (step.Background ? "; runs beside the later steps and must have passed before the end" : ""),
+        "experiment" when spec.Experiment is { } asked => $"{asked.Primary.Name} decides; smallest effect that matters {Say.Number(asked.Design.Effect)}"
+            + (asked.Design.Horizon is { } horizon ? $"; at most {TimeAgo.Span(horizon)}" : ""),
+        "bandit" when spec.Bandit is { } bandit => $"shares follow {bandit.Reward.Name} every {TimeAgo.Span(bandit.Interval)}"
+            + (bandit.StopAt is { } stop ? $"; ends at P(best) {Say.Percent(stop)}" : "; runs until somebody ends it"),
+        "compare" when spec.Shadow is { } shadow => $"at least {Say.Count(shadow.MinPairs, "pair")}{Limits(shadow)}",
+        "mirror" => step.Percent > 0 ? "its answers are never returned" : "",
+        "match" when !step.Clear => Matches(step),
+        "warm" => step.MaxMillis is { } limit ? $"every node loads it; one call takes at most {Say.Latency(limit * 1000)}" : "every node loads it",
+        "approve" => "by somebody who did not propose the rollout" + (step.Expiry is { } expiry ? $"; aborts after {TimeAgo.Span(expiry)}" : ""),
+        "webhook" => $"goes on with a 2xx, tried for {TimeAgo.Span(step.Expiry ?? TimeSpan.FromMinutes(10))}; a refusal {(step.CountsAsFailure ? "aborts" : "is only noted")}",
+        _ => "",
+    };
+
+    /// <summary>A verdict as tables say it.</summary>
+    public static string Of(Verdict verdict) => verdict switch
+    {
+        Verdict.Pass => "pass",
+        Verdict.Fail => "fail",
+        Verdict.NoData => "not enough data",
+        Verdict.Error => "no answer",
+        _ => "undecided",
+    };
+
+    /// <summary>A cause as a sentence.</summary>
+    public static string Sentence(string cause) =>
+        cause.Length == 0 ? "" : char.ToUpperInvariant(cause[0]) + cause[1..] + (cause[^1] is '.' or '!' or '?' ? "" : ".");
+
+    /// <summary>A figure of a table; a dash where it is undefined.</summary>
+    public static string Figure(double? value) => value is { } v && double.IsFinite(v) ? v.ToString("0.####", CultureInfo.InvariantCulture) : "–";
+
+    /// <summary>A share of 0 to 1; a dash where it is undefined.</summary>
+    public static string Share(double? value) => value is { } v && double.IsFinite(v) ? Say.Percent(v) : "–";
+
+    private static string Of(AnalysisSpec spec) =>
+        $"at least {Say.Count(spec.MinRequests, "request")} each; errors at most {Say.Percent(spec.MaxErrorRateIncrease)} above, p95 at most {Say.Number(spec.MaxLatencyRatio)} times"
+        + (spec.Quality.Count == 0 ? "" : $"; {string.Join(" and ", spec.Quality)} on at least {Say.Count(spec.MinLabels, "label")}");
+
+    private static string Share(RolloutStep step) => Say.Percent((step.Percent ?? 0) / 100);
+
+    private static string To(RolloutStep step) => step.Variant is { } variant ? $" to {variant}" : "";
+
+    private static string Host(string? url) => Uri.TryCreate(url, UriKind.Absolute, out var address) ? address.Host : url ?? "a webhook";
+
+    private static string Limits(ShadowSpec spec) =>
+        (spec.MaxClassFlips is { } flips ? $"; class flips at most {Say.Percent(flips)}" : "")
+        + (spec.MinRankCorrelation is { } rank ? $"; rank correlation at least {Figure(rank)}" : "")
+        + (spec.MaxScorePsi is { } psi ? $"; PSI at most {Figure(psi)}" : "")
+        + (spec.MaxSlowerMicros is { } slower ? $"; median at most {Say.Latency(slower)} slower" : "");
+
+    private static string Matches(RolloutStep step)
+    {
+        var values = step.Values is { Count: > 0 } accepted ? $" = {string.Join(", ", accepted.Take(5))}" : "";
+        var by = step.Header is { } header ? $"header {header}{values}" : step.Cookie is { } cookie ? $"cookie {cookie}{values}" : "";
+        var entities = step.Entities is { Count: > 0 } named ? Say.Count(named.Count, "entity", "entities") : "";
+        return string.Join("; ", new[] { by, entities }.Where(part => part.Length > 0));
+    }
+}
