@@ -81,7 +81,7 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
         {
             try
             {
-                await references.WatchAsync(Self, endpoint, modelVersion, null, null, ct);
+                await references.WatchAsync(Self, endpoint, modelVersion, null, null, null, ct);
             }
             catch (SlipwayException e) when (e.Code == ErrorCode.InvalidArgument)
             {

@@ -34,12 +34,32 @@ public sealed class References
     /// <param name="modelVersion"><c>flights/3</c> or <c>flights@champion</c>.</param>
     /// <param name="window">How event time is cut; null is weeks against a stored reference, days otherwise.</param>
     /// <param name="thresholds">When points alert; null is the defaults.</param>
+    /// <param name="watched">The features to watch; null watches all.</param>
     /// <param name="ct">Stops waiting.</param>
-    /// <exception cref="SlipwayException">InvalidArgument when the stored reference cannot be read; Conflict when the version is watched in another way.</exception>
-    public async Task<Monitoring.Monitor> WatchAsync(Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, CancellationToken ct) =>
+    /// <exception cref="SlipwayException">InvalidArgument when the stored reference cannot be read, or features are chosen and none is stored; Conflict when the version is watched in another way.</exception>
+    public async Task<Monitoring.Monitor> WatchAsync(Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, CancellationToken ct) =>
         await FindAsync(endpoint, modelVersion, ct) is { } request
-            ? await monitors.WatchAsync(actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds }, ct)
-            : await WatchFirstWindowAsync(actor, endpoint, modelVersion, window, thresholds, ct);
+            ? await monitors.WatchAsync(actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds, Watched = watched }, ct)
+            : watched is not null
+                ? throw SlipwayException.Invalid("the version cannot be watched", $"columns ({string.Join(", ", watched)}) are chosen among those of a reference, and none is stored for {modelVersion}", "give a reference file, or watch all columns")
+                : await WatchFirstWindowAsync(actor, endpoint, modelVersion, window, thresholds, ct);
+
+    /// <summary>Watches a version on an endpoint against the rows of a file.</summary>
+    /// <param name="actor">Who.</param>
+    /// <param name="endpoint">The endpoint.</param>
+    /// <param name="modelVersion"><c>flights/3</c> or <c>flights@champion</c>.</param>
+    /// <param name="file">The rows; its feature columns are named like the version's, or stand in the order of its inputs.</param>
+    /// <param name="window">How event time is cut; null is weeks.</param>
+    /// <param name="thresholds">When points alert; null is the defaults.</param>
+    /// <param name="watched">The features to watch; null watches all.</param>
+    /// <param name="ct">Stops waiting.</param>
+    /// <exception cref="SlipwayException">InvalidArgument when the file does not fit the version; Conflict when the version is watched in another way.</exception>
+    public async Task<Monitoring.Monitor> WatchFileAsync(Actor actor, string endpoint, string modelVersion, ReferenceFile file, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, CancellationToken ct)
+    {
+        var version = await models.ResolveAsync(modelVersion, ct);
+        var request = await Task.Run(() => file.Read(FeatureNames(version.Signature)), ct) with { Endpoint = endpoint, ModelVersion = $"{version.Name}/{version.Version}", Watched = watched };
+        return await monitors.WatchAsync(actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds }, ct);
+    }
 
     internal async Task<Monitoring.Monitor> WatchFirstWindowAsync(Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, CancellationToken ct)
     {

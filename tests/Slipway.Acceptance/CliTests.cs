@@ -231,6 +231,40 @@ public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer
     }
 
     [Fact]
+    public async Task A_version_is_watched_against_a_file()
+    {
+        await using var server = new RunningServer();
+        await server.InitializeAsync();
+        await server.RegisterIrisAsync(0.95);
+        // Which iris it is follows from the length of a petal, as the model has it.
+        var rows = Enumerable.Range(0, 150).Select(i => (Kind: i % 3, Petal: new[] { 1.4, 4.3, 5.6 }[i % 3] + i % 7 * 0.1));
+        await File.WriteAllLinesAsync(
+            Path.Combine(server.Folder, "iris.csv"),
+            rows.Select(r => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"5.8,3,{r.Petal:0.0},{r.Petal / 3:0.00},{r.Kind},{r.Kind}")).Prepend("sepal_length,sepal_width,petal_length,petal_width,species,predicted"),
+            TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "long.csv"), "a,b,c,d,species\n1,2,long,3,0\n", TestContext.Current.CancellationToken);
+        await Transcript.MatchesAsync(server, "monitor",
+        [
+            "endpoint create flowers --version iris/1 --wait -o name",
+            "monitor create flowers iris/1 --reference FOLDER/iris.csv --type multiclass --score predicted --target species --window hour --watch petal_length petal_width",
+            "monitor create flowers iris/1 --reference FOLDER/iris.csv --type multiclass --score predicted --target species --window month",
+            "monitor create flowers iris/1 --reference FOLDER/iris.csv --score predicted --target species",
+            "monitor create flowers iris/1 --reference FOLDER/long.csv --target species",
+            "monitor create flowers iris/1 --reference FOLDER/iris.csv --type multiclass --score predicted --target specis",
+            "monitor create flowers iris/1 --reference FOLDER/iris.csv --type multiclass --score predicted --target species --watch petals",
+            "monitor create flowers iris/1 --reference FOLDER/nothing.csv",
+            "monitor create flowers iris/1 --type regression",
+            "monitor create flowers iris/1 --watch petal_length",
+            "monitor create flowers iris/1 --window year",
+            "monitor create flower iris/1",
+            "monitor create flowers iris/9 --reference FOLDER/iris.csv",
+            "monitor list --columns ENDPOINT,VERSION,TYPE,BASELINE,WINDOW,ROWS",
+            "monitor create --help",
+            "monitor test --reference FOLDER/iris.csv --current FOLDER/iris.csv --column petal_length -o json",
+        ]);
+    }
+
+    [Fact]
     public async Task A_file_becomes_an_endpoint_in_one_command()
     {
         await using var server = new RunningServer();

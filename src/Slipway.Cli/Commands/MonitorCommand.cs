@@ -9,19 +9,28 @@ internal static class MonitorCommand
 {
     private static readonly Column[] Columns =
     [
-        new("MONITOR", "id"), new("ENDPOINT", "endpoint"), new("VERSION", "modelVersion"), new("WINDOW", "window.period"), new("CREATED", "createdAt"), new("FEATURES", "featureNames", wide: true), new("REFERENCE", "referenceHash", wide: true),
+        new("MONITOR", "id"), new("ENDPOINT", "endpoint"), new("VERSION", "modelVersion"), new("TYPE", "type"), new("BASELINE", "baseline"), new("WINDOW", "window.period"), new("CREATED", "createdAt"), new("ROWS", "referenceRows", wide: true), new("FEATURES", "featureNames", wide: true), new("REFERENCE", "referenceHash", wide: true),
+    ];
+
+    private static readonly string[] Metrics =
+    [
+        "rows", "psi", "missing_rate", "unseen_rate", "score_psi", "concept_gap",
+        "auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", "calibration_error", "macro_f1", "macro_precision", "macro_recall", "mae", "rmse", "mean_error", "r2", "mape",
+        "estimated_auc", "estimated_accuracy", "estimated_macro_f1", "estimated_mae",
+        "error_rate", "latency_p50", "latency_p95", "latency_p99", "throughput",
     ];
 
     public static Command Build(Globals globals, Terminal terminal)
     {
         var monitor = Opt.Id("monitor");
         var endpoint = new Option<string?>("--endpoint") { Description = "Only of this endpoint" };
-        var metric = new Option<string?>("--metric") { Description = "Only psi, score_psi, missing_rate, auc, log_loss, brier, accuracy or rows" };
+        var metric = new Option<string?>("--metric") { Description = $"Only one of {string.Join(", ", Metrics)}" };
         var column = new Option<string?>("--column") { Description = "Only this feature" };
         var limit = Opt.Limit();
         var (dry, yes) = (Opt.DryRun(), Opt.Yes());
         return new Noun("monitor", "What is watched, and what was measured")
         {
+            Create(globals, terminal),
             new Verb("list", "Lists monitors", "slipway monitor list", "slipway monitor list --endpoint late -o wide")
                 .With(endpoint, limit)
                 .Does(globals, terminal, s => s.ListAsync($"monitors{Query.Of(("endpoint", s.Value(endpoint)))}", s.Value(limit), Columns)),
@@ -60,6 +69,54 @@ internal static class MonitorCommand
                     return ExitCodes.Done;
                 }),
         };
+    }
+
+    private static Verb Create(Globals globals, Terminal terminal)
+    {
+        var endpoint = new Argument<string>("endpoint") { Description = "The endpoint whose predictions are watched" };
+        var version = new Argument<string>("version") { Description = "The version, as MODEL/VERSION or MODEL@ALIAS" };
+        var reference = new Option<string?>("--reference") { Description = "CSV or Parquet file of the rows it was validated on; otherwise those stored with its run, or its first full window", HelpName = "file" };
+        var type = new Option<string?>("--type") { Description = "What the model predicts (of --reference; binary when absent)" };
+        type.AcceptOnlyFromAmong("binary", "multiclass", "regression");
+        var score = new Option<string?>("--score") { Description = "Column of the score, the predicted number or class; of classes also the start of the columns SCORE.CLASS with probabilities", HelpName = "column" };
+        var target = new Option<string?>("--target") { Description = "Column of what came true", HelpName = "column" };
+        var window = new Option<string?>("--window") { Description = "How event time is cut; a week against a reference, a day without one" };
+        window.AcceptOnlyFromAmong("day", "hour", "week", "month");
+        var watch = new Option<string[]>("--watch") { Description = "Only these features", AllowMultipleArgumentsPerToken = true, HelpName = "column" };
+        return new Verb(
+            "create", "Watches a version on an endpoint", "slipway monitor create late flights/3 --reference validation.parquet --score p --target late",
+            "slipway monitor create prices prices/1 --reference sold.csv --type regression --score predicted --target price --window day --watch area age")
+            .With(endpoint, version, reference, type, score, target, window, watch)
+            .Does(globals, terminal, async s =>
+            {
+                var monitor = new
+                {
+                    endpoint = s.About("endpoints", s.Value(endpoint)),
+                    modelVersion = s.Value(version),
+                    type = s.Value(type),
+                    score = s.Value(score),
+                    target = s.Value(target),
+                    window = s.Value(window) is { } period ? new { period = period == "hour" ? "hours" : period, hours = period == "hour" ? 1 : 0, lateness = "01:00:00" } : null,
+                    watch = s.Value(watch) is { Length: > 0 } columns ? columns : null,
+                };
+                Column[] shown = [.. Columns.Select(c => c with { Wide = false })];
+                if (s.Value(reference) is not { } file)
+                {
+                    s.Out.One(await s.Client.PostAsync<JsonElement>($"monitors", monitor, s.Stop), shown);
+                    return ExitCodes.Done;
+                }
+
+                if (!File.Exists(file))
+                {
+                    throw new CliException(ExitCodes.NotFound, $"{file} cannot be read", "there is no such file", "check the path");
+                }
+
+                using var form = new MultipartFormDataContent { { JsonContent.Create(monitor), "monitor" } };
+                await using var rows = File.OpenRead(file);
+                form.Add(new StreamContent(rows, 1 << 16), "reference", Path.GetFileName(file));
+                s.Out.One(await s.Client.PostAsync<JsonElement>($"monitors", form, s.Stop), shown);
+                return ExitCodes.Done;
+            });
     }
 
     private static Verb Accept(Globals globals, Terminal terminal)

@@ -93,7 +93,7 @@ internal sealed class BlindRules(AlertState alerts, TimeProvider clock)
         {
             DateTimeOffset at = row.NextUs is { } next ? Time.FromMicros(next) : now;
             AlertMember[] members = [new("error", null, 1, 0, 0, DriftLevel.Major)];
-            await alerts.RaiseAsync(tx, monitor, open, Families.MonitorError, members, (at, at + row.ReadConfig().Window.Length), sentence, $"looked at {AlertText.Moment(now)}: {row.LastError}", LabelSet.Empty, LabelSet.Empty);
+            await alerts.RaiseAsync(tx, monitor, open, Families.MonitorError, members, (at, row.ReadConfig().Window.EndOf(at)), sentence, $"looked at {AlertText.Moment(now)}: {row.LastError}", LabelSet.Empty, LabelSet.Empty);
         }
     }
 }

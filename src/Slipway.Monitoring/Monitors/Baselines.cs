@@ -82,7 +82,7 @@ public sealed class Baselines
     {
         Monitor monitor = await monitors.GetAsync(monitorId, ct);
         MonitorConfig config = await database.ReadAsync(async s => (await s.FindAsync<MonitorRow>($"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE id = @monitorId", new { monitorId }))!.ReadConfig(), ct);
-        long from = Time.ToMicros(windowStart), to = Time.ToMicros(windowStart + config.Window.Length);
+        long from = Time.ToMicros(windowStart), to = Time.ToMicros(config.Window.EndOf(windowStart));
         Dictionary<string, KnownLabel> known = await labels.InForceAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
         var rows = new Dictionary<string, Prediction>(StringComparer.Ordinal);
         await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct))

@@ -87,7 +87,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
             DateTimeOffset watermark = seen - config.Window.Lateness;
             DateTimeOffset start = monitor.NextUs is { } next ? Time.FromMicros(next) : config.Window.StartOf(Time.FromMicros(first));
             DateTimeOffset idle = config.Window.StartOf(Time.FromMicros(last)) + (EmptyWindows + 1) * config.Window.Length;
-            for (int i = 0; i < WindowsAtOnce && start + config.Window.Length <= watermark && start < idle; i++)
+            for (int i = 0; i < WindowsAtOnce && config.Window.EndOf(start) <= watermark && start < idle; i++)
             {
                 try
                 {
@@ -108,7 +108,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
                     throw;
                 }
 
-                start += config.Window.Length;
+                start = config.Window.EndOf(start);
                 monitor.NextUs = Time.ToMicros(start);
             }
         }
@@ -147,7 +147,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
 
                 await tx.ExecuteAsync(
                     "UPDATE monitoring_monitors SET next_us = @next, watermark_us = @watermark WHERE id = @Id",
-                    new { next = Time.ToMicros(start + config.Window.Length), watermark = Time.ToMicros(watermark), monitor.Id });
+                    new { next = Time.ToMicros(config.Window.EndOf(start)), watermark = Time.ToMicros(watermark), monitor.Id });
                 if (adopted is not null)
                 {
                     await ReferAsync(tx, monitor, adopted);
@@ -163,7 +163,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
     /// <summary>A reference of the rows of a window, with what they tell about the model; null when they are too few.</summary>
     private async Task<Adopted?> AdoptAsync(MonitorRow monitor, MonitorConfig config, DateTimeOffset start, CancellationToken ct)
     {
-        long from = Time.ToMicros(start), to = Time.ToMicros(start + config.Window.Length);
+        long from = Time.ToMicros(start), to = Time.ToMicros(config.Window.EndOf(start));
         var rows = new List<Prediction>();
         int step = 1, at = 0;
         await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct))
@@ -212,7 +212,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
 
     private Task FailAsync(MonitorRow monitor, MonitorConfig config, DateTimeOffset start, Exception e)
     {
-        var point = new MonitorPoint(start, start + config.Window.Length, "rows", null, null, 0, PointState.Error, null, null, Reason(e), "{}");
+        var point = new MonitorPoint(start, config.Window.EndOf(start), "rows", null, null, 0, PointState.Error, null, null, Reason(e), "{}");
         return database.WriteAsync(
             async tx =>
             {
@@ -287,7 +287,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
 
     private async Task<(WindowMeasure Measure, long LabelVersion)> MeasureAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, CancellationToken ct)
     {
-        DateTimeOffset end = start + config.Window.Length;
+        DateTimeOffset end = config.Window.EndOf(start);
         long from = Time.ToMicros(start), to = Time.ToMicros(end);
         // The version is read first: a label that comes in between makes one more revision, never a lost one.
         long version = await labels.VersionAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);

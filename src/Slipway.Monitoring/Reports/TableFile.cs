@@ -14,11 +14,12 @@ public static class TableFile
     /// <summary>Reads a whole file.</summary>
     /// <param name="path">The file.</param>
     /// <param name="like">A table whose column kinds are taken over by name; null infers them.</param>
-    /// <exception cref="SlipwayException">NotFound when there is no such file; InvalidArgument when it is not readable as a table.</exception>
-    public static Table Read(string path, Table? like = null)
+    /// <param name="mostCells">The most values of a Parquet file, whose small files may hold many; what a CSV file holds its size bounds.</param>
+    /// <exception cref="SlipwayException">NotFound when there is no such file; InvalidArgument when it is not readable as a table, or too large.</exception>
+    public static Table Read(string path, Table? like = null, long mostCells = long.MaxValue)
     {
         Demand(path);
-        return IsParquet(path) ? ReadParquet(path) : CsvReader.Open(path, like?.Columns.ToDictionary(c => c.Name, c => c.Kind, StringComparer.Ordinal)).Read();
+        return IsParquet(path) ? ReadParquet(path, mostCells) : CsvReader.Open(path, like?.Columns.ToDictionary(c => c.Name, c => c.Kind, StringComparer.Ordinal)).Read();
     }
 
     internal static void Demand(string path)
@@ -29,7 +30,7 @@ public static class TableFile
         }
     }
 
-    private static Table ReadParquet(string path)
+    private static Table ReadParquet(string path, long mostCells)
     {
         string full = Path.GetFullPath(path);
         using var connection = new DuckDBConnection("DataSource=:memory:");
@@ -46,6 +47,16 @@ public static class TableFile
                 while (described.Read())
                 {
                     columns.Add((described.GetString(0), described.GetString(1)));
+                }
+            }
+
+            if (mostCells < long.MaxValue)
+            {
+                command.CommandText = $"SELECT count(*) FROM read_parquet({Quote(full)})";
+                long rows = Convert.ToInt64(command.ExecuteScalar(), System.Globalization.CultureInfo.InvariantCulture);
+                if (rows > mostCells / columns.Count)
+                {
+                    throw ReferenceFile.TooLarge(rows, columns.Count);
                 }
             }
 

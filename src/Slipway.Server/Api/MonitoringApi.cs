@@ -1,8 +1,13 @@
 using System.Globalization;
+using System.Text.Json;
+using Microsoft.AspNetCore.WebUtilities;
+using Microsoft.Net.Http.Headers;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
 using Slipway.Pipelines;
+using Slipway.Serving;
+using Monitor = Slipway.Monitoring.Monitor;
 
 namespace Slipway.Server.Api;
 
@@ -10,6 +15,7 @@ namespace Slipway.Server.Api;
 internal static class MonitoringApi
 {
     private const long LabelBody = 16 << 20;
+    private const long ReferenceBody = 64 << 20;
 
     private sealed record NewLabel(string PredictionId, double Value, DateTimeOffset? At = null, int Revision = 0);
 
@@ -17,7 +23,12 @@ internal static class MonitoringApi
     /// <param name="ModelVersion">Such as flights/3.</param>
     /// <param name="Window">How event time is cut; absent is weeks against a stored reference, days without one.</param>
     /// <param name="Thresholds">When points alert; what is absent stands at its default.</param>
-    private sealed record NewMonitor(string Endpoint, string ModelVersion, WindowRule? Window = null, Thresholds? Thresholds = null);
+    /// <param name="Watch">The features to watch; absent is all.</param>
+    /// <param name="Type">What the model predicts, said of a reference file; absent is binary.</param>
+    /// <param name="Score">Its column of the score, the predicted number or class.</param>
+    /// <param name="Target">Its column of what came true.</param>
+    private sealed record NewMonitor(
+        string Endpoint, string ModelVersion, WindowRule? Window = null, Thresholds? Thresholds = null, IReadOnlyList<string>? Watch = null, ModelType? Type = null, string? Score = null, string? Target = null);
 
     public static void Map(ApiRoutes api)
     {
@@ -43,11 +54,10 @@ internal static class MonitoringApi
     {
         api.Get("/monitors", Permissions.EndpointRead, async c =>
             c.Page([.. (await c.Of<Monitors>().ListAsync(c.Stop)).Where(m => c.Query("endpoint") is not { } endpoint || m.Endpoint == endpoint)], m => m.Id));
-        api.Post("/monitors", Permissions.EndpointCreate, async c =>
-        {
-            var body = await c.BodyAsync<NewMonitor>();
-            return new Created(await c.Of<References>().WatchAsync(c.Actor, body.Endpoint, body.ModelVersion, body.Window, body.Thresholds, c.Stop));
-        });
+        api.Post("/monitors", Permissions.EndpointCreate, async c => new Created(
+            MediaTypeHeaderValue.TryParse(c.Http.Request.ContentType, out var type) && type.MediaType.Equals("multipart/form-data", StringComparison.OrdinalIgnoreCase) && type.Boundary.Length > 0
+                ? await WatchUploadAsync(c, HeaderUtilities.RemoveQuotes(type.Boundary).Value!)
+                : await WatchAsync(c, await c.BodyAsync<NewMonitor>(), null)));
         api.Get("/monitors/{monitor}", Permissions.EndpointRead, async c => await c.Of<Monitors>().GetAsync(c["monitor"], c.Stop));
         api.Get("/monitors/{monitor}/points", Permissions.EndpointRead, async c =>
         {
@@ -59,6 +69,91 @@ internal static class MonitoringApi
         api.Post("/monitors/{monitor}/run", Permissions.EndpointCreate, async c => new { evaluated = await c.Of<Monitors>().EvaluateAsync(c["monitor"], c.Stop) });
         api.Post("/monitors/{monitor}/stop", Permissions.DeploymentStop, async c => await c.Of<Monitors>().StopAsync(c.Actor, c["monitor"], c.Stop));
     }
+
+    /// <summary>A multipart form: a part named monitor with the JSON of <see cref="NewMonitor"/>, and a part named reference with a CSV or Parquet file.</summary>
+    private static async Task<Monitor> WatchUploadAsync(Call c, string boundary)
+    {
+        c.LimitBody(ReferenceBody);
+        // The name on disk is the server's own: what the client calls the file never becomes a path.
+        var kept = Path.Combine(c.Of<DataLayout>().Temporary, $"reference-{Ids.New()}");
+        try
+        {
+            NewMonitor? monitor = null;
+            string? name = null;
+            var reader = new MultipartReader(boundary, c.Http.Request.Body);
+            while (await reader.ReadNextSectionAsync(c.Stop) is { } section)
+            {
+                var disposition = section.GetContentDispositionHeader();
+                var part = disposition is null ? null : HeaderUtilities.RemoveQuotes(disposition.Name).Value;
+                if (part == "monitor" && monitor is null)
+                {
+                    monitor = await ReadAsync(section.Body, c.Stop);
+                }
+                else if (part == "reference" && name is null)
+                {
+                    name = HeaderUtilities.RemoveQuotes(disposition!.FileNameStar.HasValue ? disposition.FileNameStar : disposition.FileName).Value is { Length: > 0 } given ? given : "the file";
+                    await using var file = new FileStream(kept, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 16, FileOptions.Asynchronous);
+                    await section.Body.CopyToAsync(file, c.Stop);
+                }
+                else
+                {
+                    throw Refuse($"the part \"{part}\" is not expected, or comes twice");
+                }
+            }
+
+            if (monitor is null || name is null)
+            {
+                throw Refuse($"the part {(monitor is null ? "monitor" : "reference")} is missing");
+            }
+
+            if (await IsParquetAsync(kept, c.Stop))
+            {
+                File.Move(kept, kept += ".parquet");
+            }
+
+            return await WatchAsync(c, monitor, new ReferenceFile { Path = kept, Name = name, Type = monitor.Type ?? ModelType.Binary, Score = monitor.Score, Target = monitor.Target });
+        }
+        finally
+        {
+            File.Delete(kept);
+        }
+    }
+
+    private static async Task<Monitor> WatchAsync(Call c, NewMonitor body, ReferenceFile? file)
+    {
+        await c.Of<Endpoints>().GetAsync(body.Endpoint, c.Stop);
+        if (file is not null)
+        {
+            return await c.Of<References>().WatchFileAsync(c.Actor, body.Endpoint, body.ModelVersion, file, body.Window, body.Thresholds, body.Watch, c.Stop);
+        }
+
+        string[] of = [.. new[] { body.Type is null ? null : "type", body.Score is null ? null : "score", body.Target is null ? null : "target" }.OfType<string>()];
+        return of.Length == 0
+            ? await c.Of<References>().WatchAsync(c.Actor, body.Endpoint, body.ModelVersion, body.Window, body.Thresholds, body.Watch, c.Stop)
+            : throw SlipwayException.Invalid("the version cannot be watched", $"{string.Join(" and ", of)} {(of.Length == 1 ? "is" : "are")} said of a reference file, and none is given", "send the file too, or leave them out");
+    }
+
+    private static async Task<NewMonitor?> ReadAsync(Stream part, CancellationToken ct)
+    {
+        try
+        {
+            return await JsonSerializer.DeserializeAsync<NewMonitor>(part, ApiJson.Read, ct);
+        }
+        catch (JsonException e)
+        {
+            throw new SlipwayException(ErrorCode.InvalidArgument, "the request body is not valid", $"the part monitor: {ApiJson.Why(e)}", inner: e);
+        }
+    }
+
+    /// <summary>Parquet files begin with PAR1, whatever they are called.</summary>
+    private static async Task<bool> IsParquetAsync(string path, CancellationToken ct)
+    {
+        var start = new byte[4];
+        await using var file = File.OpenRead(path);
+        return await file.ReadAtLeastAsync(start, start.Length, throwOnEndOfStream: false, ct) == start.Length && start.AsSpan().SequenceEqual("PAR1"u8);
+    }
+
+    private static SlipwayException Refuse(string why) => new(ErrorCode.InvalidArgument, "the monitor cannot be created", why, "send a part named monitor with JSON and a part named reference with a CSV or Parquet file");
 
     // Newest first. The token carries the event time where the page before ended, and how many of that instant were shown.
     private static async Task<object> PredictionsAsync(Call c)
