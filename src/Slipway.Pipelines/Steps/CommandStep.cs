@@ -29,7 +29,8 @@ internal sealed class CommandStep(LocalJobRunner jobs, Registry.Runs runs, StepR
             throw new SlipwayException(ErrorCode.PermissionDenied, "the command was not run", "this server runs no commands", "allow them with pipelines.allowCommands");
         }
 
-        var run = await stepRuns.OpenAsync(context, p.Experiment, [], ct);
+        // A cancellation does not end this attempt before it has found, and stopped, what an earlier one may have left running.
+        var run = await stepRuns.OpenAsync(context, p.Experiment, [], context.Stopping);
         var name = $"{context.Run.Id}-{context.Step.Ordinal}";
         try
         {

@@ -81,12 +81,14 @@ internal static class Experiment
             return (ended ? ExperimentDecision.Horizon : ExperimentDecision.Running, null, ratio.Why);
         }
 
-        if (primary.Count == candidates && primary.All(result => result.Verdict == Verdict.Fail))
+        // A fixed design looks at its primary metric once, at its end; before that, only guardrails decide.
+        var decides = spec.Design.Stop == StopRule.Sequential || ended;
+        if (decides && primary.Count == candidates && primary.All(result => result.Verdict == Verdict.Fail))
         {
             return (ExperimentDecision.Harm, null, string.Join("; ", primary.Select(result => result.Why)));
         }
 
-        var better = primary.Where(result => result.Verdict == Verdict.Pass).OrderByDescending(result => Improvement(spec.Primary, result.Effect)).ToList();
+        var better = primary.Where(result => decides && result.Verdict == Verdict.Pass).OrderByDescending(result => Improvement(spec.Primary, result.Effect)).ToList();
         foreach (var result in better)
         {
             if (guardrails.All(guardrail => guardrail.Variant != result.Variant || guardrail.Verdict == Verdict.Pass))
@@ -95,8 +97,7 @@ internal static class Experiment
             }
         }
 
-        if (primary.Count > 0 && primary.All(result => result.Lower > -spec.Design.Effect && result.Upper < spec.Design.Effect)
-            && (spec.Design.Stop == StopRule.Sequential || ended))
+        if (decides && primary.Count > 0 && primary.All(result => result.Lower > -spec.Design.Effect && result.Upper < spec.Design.Effect))
         {
             return (ExperimentDecision.NoDifference, null, $"no variant differs by {spec.Design.Effect:0.####}: {string.Join("; ", primary.Select(result => result.Why))}");
         }
