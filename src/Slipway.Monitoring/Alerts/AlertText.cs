@@ -36,8 +36,8 @@ internal static class AlertText
         "unseen_rate" => $"`{m.Column}` has values that the reference does not have in {Percent(m.Value)} of the rows (above {Percent(m.Threshold)})",
         "error_rate" => $"{Percent(m.Value)} of the requests failed (above {Percent(m.Threshold)})",
         "latency_p95" => $"95 of 100 requests took up to {Number(m.Value)} ms (above {Number(m.Threshold)} ms)",
-        _ when reference.Before(m.Metric) is { } before => $"{PrimaryMetric.Name(m.Metric)} {(m.Value < m.Threshold ? "fell" : "rose")} to {Number(m.Value)} ({(m.Value < m.Threshold ? "below" : "above")} {Number(m.Threshold)}, reference {Number(before.Value)}; {Covered(m.Metric, window)})",
-        _ => $"{PrimaryMetric.Name(m.Metric)} is {Number(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Number(m.Threshold)})",
+        _ when reference.Before(m.Metric) is { } before => $"{MetricNames.Of(m.Metric)} {(m.Value < m.Threshold ? "fell" : "rose")} to {Number(m.Value)} ({(m.Value < m.Threshold ? "below" : "above")} {Number(m.Threshold)}, reference {Number(before.Value)}; {Covered(m.Metric, window)})",
+        _ => $"{MetricNames.Of(m.Metric)} is {Number(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Number(m.Threshold)})",
     };
 
     private static string Drifted(AlertMember m, MonitorReference reference, Thresholds thresholds)
@@ -55,7 +55,7 @@ internal static class AlertText
         return $"{name} drifted: PSI {Number(m.Value)} (material {Number(m.Value - noise)} >= {Number(Monitoring.Drift.Floor(m.Level, thresholds))})";
     }
 
-    private static string Primary(MonitorReference reference) => PrimaryMetric.Name(PrimaryMetric.Of(reference.Type));
+    private static string Primary(MonitorReference reference) => MetricNames.Of(PrimaryMetric.Of(reference.Type));
 
     private static string Realized(IReadOnlyList<MonitorPoint> window, MonitorReference reference) =>
         window.FirstOrDefault(p => p.Metric == PrimaryMetric.Of(reference.Type) && p.Value is not null) is { } p && reference.Before(p.Metric) is { } before

@@ -17,9 +17,15 @@ public enum ModelType
 internal static class PrimaryMetric
 {
     public static string Of(ModelType type) => type switch { ModelType.Multiclass => "accuracy", ModelType.Regression => "mae", _ => "auc" };
+}
 
-    /// <summary>How people write a metric.</summary>
-    public static string Name(string metric) => metric switch
+/// <summary>How people write the metrics of monitors.</summary>
+public static class MetricNames
+{
+    private const string Estimated = "estimated_";
+
+    /// <summary>The name without a unit.</summary>
+    public static string Of(string metric) => metric switch
     {
         "auc" => "AUC",
         "mae" => "MAE",
@@ -28,6 +34,15 @@ internal static class PrimaryMetric
         "mape" => "MAPE",
         "f1" => "F1",
         "macro_f1" => "macro F1",
+        _ when metric.StartsWith(Estimated, StringComparison.Ordinal) => $"estimated {Of(metric[Estimated.Length..])}",
         _ => metric.Replace('_', ' '),
+    };
+
+    /// <summary>The name with its unit where it has one, for titles over numbers.</summary>
+    public static string WithUnit(string metric) => metric switch
+    {
+        "latency_p50" or "latency_p95" or "latency_p99" => $"{Of(metric)}, ms",
+        "throughput" => "requests a second",
+        _ => Of(metric),
     };
 }

@@ -27,7 +27,7 @@ public sealed class RolloutReports
     {
         var rollout = await _rollouts.GetAsync(id, ct);
         return rollout.Spec.Experiment is { } spec
-            ? await _observer.LookAsync(rollout, spec, rollout.Status.Memory, ct)
+            ? await _observer.LookAsync(rollout, spec, rollout.Status.Experiment ?? AnalysisMemory.Empty, ct)
             : throw new SlipwayException(ErrorCode.PreconditionFailed, $"rollout {id} has no experiment report", $"its kind is {rollout.Spec.Kind} and its plan asks no experiment", "ask for its analysis");
     }
 
