@@ -73,7 +73,7 @@ internal static class VersionCommand
                 }
 
                 var comparison = new SideBySide([.. found.Select(v => Columns[0].Of(v))]);
-                comparison.Add("version", [.. found.Select(v => Columns.Skip(1).Where(c => c.Title is not ("RUN" or "SOURCE")).ToDictionary(c => c.Title.ToLowerInvariant(), c => c.Of(v)))]);
+                comparison.Add("version", [.. found.Select(v => Columns.Skip(1).Where(c => c.Title is not ("RUN" or "SOURCE" or "CREATED")).ToDictionary(c => c.Title.ToLowerInvariant(), c => c.Of(v)))]);
                 comparison.Add("signature", [.. found.Select(v => new Dictionary<string, string> { ["inputs"] = Tensors(v, "inputs").Replace('\n', ';'), ["outputs"] = Tensors(v, "outputs").Replace('\n', ';') })]);
                 comparison.Add("file", [.. found.Select(v => Output.At(v, "files").EnumerateArray().ToDictionary(f => Output.Text(Output.At(f, "path")), f => $"{Output.Text(Output.At(f, "size"))} bytes {Output.Text(Output.At(f, "hash"))[..12]}"))]);
                 comparison.Add("param", [.. runs.Select(r => SideBySide.Pairs(r, "params"))]);

@@ -3,7 +3,7 @@ const grids = new WeakMap();
 
 export function attach(root, server) {
     const frame = root.querySelector('.grid-frame');
-    const state = { asking: false, rested: null, row: null, cell: 0, wanted: null, rest: 0 };
+    const state = { asking: false, rested: null, row: null, cell: 0, wanted: null, held: false, rest: 0 };
     grids.set(root, state);
     const number = name => Number(frame.dataset[name]);
     const height = number('rowHeight');
@@ -88,6 +88,8 @@ export function attach(root, server) {
                 || frame.querySelector('tbody .stick:not(.pick)') || frame.querySelector('[aria-colindex]');
             if (element) element.tabIndex = 0;
         }
+        // A redraw may take away the cell that has the focus; the one that comes to its place takes it over.
+        if (state.held && !state.wanted && (document.activeElement === document.body || document.activeElement === frame)) cellAt(state.row, state.cell)?.focus({ preventScroll: true });
         look();
     };
     state.watch = new MutationObserver(() => requestAnimationFrame(keep));
@@ -97,7 +99,7 @@ export function attach(root, server) {
     frame.addEventListener('scroll', () => requestAnimationFrame(() => look()), { passive: true });
 
     frame.addEventListener('keydown', e => {
-        const at = e.target.closest('[aria-colindex]');
+        const at = e.target === frame ? cellAt(state.row ?? 0, state.cell) : e.target.closest('[aria-colindex]');
         if ((!at && e.target !== frame) || e.target.matches('input:not([type=checkbox]), select') || e.metaKey || e.altKey) return;
         const row = at ? rowOf(at) : state.row ?? 0, cell = at ? cellOf(at) : state.cell;
         if (e.ctrlKey) {
@@ -108,14 +110,16 @@ export function attach(root, server) {
         const moves = { ArrowDown: [row + 1, cell], ArrowUp: [row - 1, cell], ArrowRight: [row, cell + 1], ArrowLeft: [row, cell - 1], PageDown: [row + page, cell], PageUp: [Math.max(0, row - page), cell], Home: [row, 0], End: [row, total() - 1] };
         if (e.key in moves) { e.preventDefault(); go(...moves[e.key]); }
         else if (!at) return;
-        else if (e.key === 'Enter' && e.target === at) { e.preventDefault(); (at.querySelector('a, button') ?? at.closest('tr').querySelector('a'))?.click(); }
-        else if (e.key === ' ' && (e.target === at || e.target.matches('input'))) { e.preventDefault(); at.closest('tr').querySelector('input[type=checkbox]')?.click(); }
+        else if (e.key === 'Enter' && (e.target === at || e.target === frame)) { e.preventDefault(); (at.querySelector('a, button') ?? at.closest('tr').querySelector('a'))?.click(); }
+        else if (e.key === ' ' && (e.target === at || e.target === frame || e.target.matches('input'))) { e.preventDefault(); at.closest('tr').querySelector('input[type=checkbox]')?.click(); }
         else if (e.key === 'F10' && e.shiftKey) { e.preventDefault(); at.querySelector('[data-menu]')?.click(); }
     });
     frame.addEventListener('focusin', e => {
         const at = e.target.closest('[aria-colindex]');
-        if (at) { state.row = rowOf(at); state.cell = cellOf(at); }
+        if (at) { state.row = rowOf(at); state.cell = cellOf(at); state.held = true; }
     });
+    // An element that is taken away says nothing, so this tells only of a focus that was moved.
+    frame.addEventListener('focusout', e => { state.held = frame.contains(e.relatedTarget); });
 
     // A click on a cell starts the keyboard there; links, buttons and boxes do their own work, and marked text stays marked.
     frame.addEventListener('click', e => {
