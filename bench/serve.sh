@@ -3,7 +3,7 @@
 # others make of it, in one run on the same cores as the load: an empty Kestrel handler, a naive minimal-API server, onnxruntime-node
 # (where NODE_FOLDER has it), and ONNX Runtime alone. One line a case: requests a second, median and 99th percentile, CPU of the server and bytes
 # that it allocated a request.
-# usage: serve.sh [CASE...]    cases: tiny trees cnn mlp idle (default: all)
+# usage: serve.sh [CASE...]    cases: tiny trees cnn mlp idle half (default: all)
 #   MODELS   folder with iris_logreg, digits_mlp and, for more cases, wine_gbt100, diabetes_xgb500, digits_cnn
 #   SECONDS_ seconds a measurement (5)
 # Needs wrk (Debian), curl and a build of the solution.
@@ -92,11 +92,29 @@ compare() { # model rows connections
   fi
 }
 
+half() { # model: p99 where the server has half as much to do as it can, beside the empty handler at the same pace
+  local model=$1
+  body "$model" 1
+  local length=$binary_length rate
+  [ -e "$work/served.$model" ] || { endpoint "$model"; touch "$work/served.$model"; }
+  BODY=$work/$model.1.json JSON_LENGTH= wrk -t1 -c64 -d3s -s bench/post.lua "$api/v2/models/$model/infer" >/dev/null
+  rate=$(BODY=$work/$model.1.json JSON_LENGTH= wrk -t1 -c64 -d3s -s bench/post.lua "$api/v2/models/$model/infer" | awk '/Requests\/sec/{print $2}')
+  export PAUSE
+  PAUSE=$(awk -v r="$rate" 'BEGIN{p = 64000 / (r / 2); printf "%d", p < 1 ? 1 : p + .5}')
+  echo "-- $model at half load: at most $rate /s, so each of 64 connections pauses $PAUSE ms on average"
+  measure "empty handler" "$pid_empty" "http://127.0.0.1:$((base + 1))/" "$work/$model.1.json" "" 64
+  measure "slipway JSON" "$pid_slipway" "$api/v2/models/$model/infer" "$work/$model.1.json" "" 64
+  measure "empty handler, binary body" "$pid_empty" "http://127.0.0.1:$((base + 1))/" "$work/$model.1.bin" "" 64
+  measure "slipway binary" "$pid_slipway" "$api/v2/models/$model/infer" "$work/$model.1.bin" "$length" 64
+  unset PAUSE
+}
+
 start empty $((base + 1)) "$bench" empty "http://127.0.0.1:$((base + 1))"
-for name in ${@:-tiny idle trees cnn mlp}; do
+for name in ${@:-tiny idle half trees cnn mlp}; do
   case $name in
     tiny) compare iris_logreg 1 64 ;;
     idle) compare iris_logreg 1 1 ;;
+    half) half iris_logreg ;;
     trees) for model in wine_gbt100 diabetes_xgb500; do [ ! -e "$models/$model.onnx" ] || compare "$model" 1 64; done ;;
     cnn) [ ! -e "$models/digits_cnn.onnx" ] || compare digits_cnn 1 64 ;;
     mlp) compare digits_mlp 32 64 ;;

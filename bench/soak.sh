@@ -2,6 +2,7 @@
 # Serves for a while under load, with versions swapped and bad requests in between, and tells whether memory stays flat: resident megabytes every
 # ten seconds, and their slope by least squares over the second half. Fails if a good request failed.
 # usage: soak.sh [MINUTES]    (30)
+#   PAUSE    milliseconds that each of the 16 connections waits between requests (0: as fast as it goes)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v wrk >/dev/null || { echo "error: wrk is not installed (apt-get install wrk)" >&2; exit 1; }
