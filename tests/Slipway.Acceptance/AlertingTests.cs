@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Json;
 using System.Net.Sockets;
@@ -93,22 +92,19 @@ public sealed class AlertingTests
         var ct = TestContext.Current.CancellationToken;
         var folder = Directory.CreateTempSubdirectory("slipway-killed-");
         using var sink = new Sink();
-        var url = $"http://127.0.0.1:{FreePort()}";
-        var first = await StartAsync(folder.FullName, url, ct);
+        await using var server = new ServeProcess("--data", folder.FullName);
+        await server.StartAsync(ct);
         try
         {
-            using var http = new HttpClient { BaseAddress = new Uri(url) };
+            var http = server.Http;
             await PutAsync(http, "api/v1/receivers/team", JsonContent.Create(new { url = sink.Url, allowLoopback = true }), ct);
             await PutAsync(http, "api/v1/routing", new StringContent("apiVersion: slipway.dev/routing/v1\nkind: AlertRouting\nroute: {receiver: team, groupBy: [model], groupWait: 0s, groupInterval: 1s}\n"), ct);
             sink.Hold();
             await PostAsync(http, DateTimeOffset.MaxValue.AddYears(-1), ct);
             await sink.Arrived.WaitAsync(ct);
-            first.Kill();
-            await first.WaitForExitAsync(ct);
+            await server.KillAsync();
             sink.Release();
-
-            first.Dispose();
-            first = await StartAsync(folder.FullName, url, ct);
+            await server.StartAsync(ct);
             await sink.WaitAsync(2, ct);
             await Task.Delay(TimeSpan.FromSeconds(3), ct);
             Assert.Equal(2, sink.Told.Count);
@@ -120,39 +116,8 @@ public sealed class AlertingTests
         }
         finally
         {
-            if (!first.HasExited)
-            {
-                first.Kill();
-                await first.WaitForExitAsync(CancellationToken.None);
-            }
-
-            first.Dispose();
+            await server.KillAsync();
             folder.Delete(recursive: true);
-        }
-    }
-
-    private static async Task<Process> StartAsync(string folder, string url, CancellationToken ct)
-    {
-        var program = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../Slipway.Cli/release/slipway"));
-        var process = Process.Start(new ProcessStartInfo(program, ["serve", "--data", folder, "--urls", url]) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true })!;
-        _ = process.StandardOutput.ReadToEndAsync(CancellationToken.None);
-        _ = process.StandardError.ReadToEndAsync(CancellationToken.None);
-        using var http = new HttpClient();
-        for (var i = 0; ; i++)
-        {
-            try
-            {
-                if ((await http.GetAsync(new Uri(url + "/api/v1/alerts"), ct)).IsSuccessStatusCode)
-                {
-                    return process;
-                }
-            }
-            catch (HttpRequestException) when (i < 600 && !process.HasExited)
-            {
-                // It is still starting.
-            }
-
-            await Task.Delay(100, ct);
         }
     }
 

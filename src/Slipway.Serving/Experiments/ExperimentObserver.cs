@@ -9,7 +9,7 @@ namespace Slipway.Serving;
 /// labels; nothing of it is on the way of a request.
 /// </summary>
 internal sealed class ExperimentObserver(
-    Database database, Deployments deployments, Predictions predictions, Labels labels, Monitors monitors, MetricQueries queries, TimeProvider clock)
+    Database database, Deployments deployments, Predictions predictions, Labels labels, Monitors monitors, MetricQueries queries, Routing.Routes routes, TimeProvider clock)
 {
     /// <summary>One look at an A/B test.</summary>
     /// <param name="rollout">Whose variants are compared.</param>
@@ -92,7 +92,9 @@ internal sealed class ExperimentObserver(
             }
         }
 
-        return comparison.Report(variant);
+        var copied = rollout.Variants.FirstOrDefault(arm => arm.Name == variant)?.ModelVersion;
+        var mirrors = (routes.Find(rollout.Endpoint)?.Shadows ?? []).Select(shadow => shadow.Read()).Where(mirror => mirror.Variant == variant && mirror.ModelVersion == copied).ToList();
+        return comparison.Report(variant, dropped: mirrors.Count == 0 ? null : mirrors.Sum(mirror => mirror.Dropped));
     }
 
     /// <summary>
