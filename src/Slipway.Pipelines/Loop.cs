@@ -145,13 +145,13 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
         {
             try
             {
-                await references.WatchAsync(Self, endpoint, modelVersion, null, null, null, ct);
+                await references.WatchAsync(Self, endpoint, modelVersion, null, null, null, null, null, ct);
             }
             catch (SlipwayException e) when (e.Code == ErrorCode.InvalidArgument)
             {
                 // What a client stored as the reference is none: better watched against its first window than not at all.
                 Log.Unreadable(log, modelVersion, endpoint, e.Sentence);
-                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, null, null, ct);
+                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, null, null, null, null, ct);
             }
         }
     }
@@ -188,7 +188,7 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
             }
             else
             {
-                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, before.Window, before.Thresholds, ct);
+                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, before.Window, before.Thresholds, before.Ranking, before.Forecast, ct);
             }
         }
 

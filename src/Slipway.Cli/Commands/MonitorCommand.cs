@@ -16,6 +16,7 @@ internal static class MonitorCommand
     [
         "rows", "psi", "missing_rate", "unseen_rate", "score_psi", "concept_gap",
         "auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", "calibration_error", "macro_f1", "macro_precision", "macro_recall", "mae", "rmse", "mean_error", "r2", "mape",
+        "ndcg", "map", "mrr", "precision_at_k", "recall_at_k", "hit_rate", "smape", "wape", "mase", "rmsse", "tracking_signal", "skill", "interval_coverage", "interval_width", "winkler", "pinball_lower", "pinball_upper",
         "estimated_auc", "estimated_accuracy", "estimated_macro_f1", "estimated_mae",
         "error_rate", "latency_p50", "latency_p95", "latency_p99", "throughput",
     ];
@@ -42,7 +43,7 @@ internal static class MonitorCommand
                 .Does(globals, terminal, s => s.ListAsync(
                     $"monitors/{s.About("monitors", s.Value(monitor), "id")}/points{Query.Of(("metric", s.Value(metric)), ("column", s.Value(column)))}", s.Value(limit),
                     new("WINDOW", "windowStart"), new("METRIC", "metric"), new("COLUMN", "column"), new("VALUE", e => Output.Rounded(Output.At(e, "value"))), new("N", "n"), new("STATE", "state"),
-                    new("LEVEL", "level"), new("LIMIT", e => Limits(e)), new("WHY", "why", wide: true))),
+                    new("LEVEL", "level"), new("LIMIT", e => Limits(e)), new("PHASE", "phase"), new("LATE", "lateRows", wide: true), new("REVISION", "revision", wide: true), new("WHY", "why", wide: true))),
             new Verb("run", "Looks at the windows that are complete now", "slipway monitor run 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor run 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
                 .With(monitor)
                 .Does(globals, terminal, async s =>
@@ -77,16 +78,24 @@ internal static class MonitorCommand
         var version = new Argument<string>("version") { Description = "The version, as MODEL/VERSION or MODEL@ALIAS" };
         var reference = new Option<string?>("--reference") { Description = "CSV or Parquet file of the rows it was validated on; otherwise those stored with its run, or its first full window", HelpName = "file" };
         var type = new Option<string?>("--type") { Description = "What the model predicts (of --reference; binary when absent)" };
-        type.AcceptOnlyFromAmong("binary", "multiclass", "regression");
+        type.AcceptOnlyFromAmong("binary", "multiclass", "regression", "ranking", "forecasting");
         var score = new Option<string?>("--score") { Description = "Column of the score, the predicted number or class; of classes also the start of the columns SCORE.CLASS with probabilities", HelpName = "column" };
         var target = new Option<string?>("--target") { Description = "Column of what came true", HelpName = "column" };
         var window = new Option<string?>("--window") { Description = "How event time is cut; a week against a reference, a day without one" };
         window.AcceptOnlyFromAmong("day", "hour", "week", "month");
+        var lateness = new Option<int?>("--lateness") { Description = "Minutes that predictions may come late before a window is final; 60 when absent", HelpName = "minutes" };
+        var recompute = new Option<bool>("--recompute-late") { Description = "Measure a window again when predictions come later still" };
+        var query = new Option<string?>("--query") { Description = "Of rankings: which predictions answer one query: request, entity, or the feature (or column of --reference) that holds its number; request when absent", HelpName = "column" };
+        var depth = new Option<int?>("--k") { Description = "Of rankings: how deep people look; 10 when absent" };
+        var horizon = new Option<string?>("--horizon") { Description = "Of forecasts: the feature that holds how many steps ahead a prediction is", HelpName = "column" };
+        var season = new Option<int?>("--season") { Description = "Of forecasts: steps of one season; 1 when absent" };
+        var lower = new Option<string?>("--lower") { Description = "Column of the lower end of a forecast's interval; the model's outputs are then forecast, lower and upper end", HelpName = "column" };
+        var upper = new Option<string?>("--upper") { Description = "Column of the upper end", HelpName = "column" };
         var watch = new Option<string[]>("--watch") { Description = "Only these features", AllowMultipleArgumentsPerToken = true, HelpName = "column" };
         return new Verb(
             "create", "Watches a version on an endpoint", "slipway monitor create late flights/3 --reference validation.parquet --score p --target late",
             "slipway monitor create prices prices/1 --reference sold.csv --type regression --score predicted --target price --window day --watch area age")
-            .With(endpoint, version, reference, type, score, target, window, watch)
+            .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, lateness, recompute, watch)
             .Does(globals, terminal, async s =>
             {
                 var monitor = new
@@ -96,7 +105,12 @@ internal static class MonitorCommand
                     type = s.Value(type),
                     score = s.Value(score),
                     target = s.Value(target),
-                    window = s.Value(window) is { } period ? new { period = period == "hour" ? "hours" : period, hours = period == "hour" ? 1 : 0, lateness = "01:00:00" } : null,
+                    window = Rule(s.Value(window), s.Value(lateness), s.Value(recompute), s.Value(reference) is null ? "day" : "week"),
+                    query = s.Value(reference) is not null && s.Value(query) is not ("request" or "entity") ? s.Value(query) : null,
+                    lower = s.Value(lower),
+                    upper = s.Value(upper),
+                    ranking = s.Value(query) is null && s.Value(depth) is null ? null : new { query = s.Value(query) ?? "request", k = s.Value(depth) ?? 10 },
+                    forecast = s.Value(horizon) is { } steps ? new { horizon = steps, season = s.Value(season) ?? 1, lowerOutput = s.Value(lower) is null ? (int?)null : 1, upperOutput = s.Value(upper) is null ? (int?)null : 2 } : null,
                     watch = s.Value(watch) is { Length: > 0 } columns ? columns : null,
                 };
                 Column[] shown = [.. Columns.Select(c => c with { Wide = false })];
@@ -117,6 +131,17 @@ internal static class MonitorCommand
                 s.Out.One(await s.Client.PostAsync<JsonElement>($"monitors", form, s.Stop), shown);
                 return ExitCodes.Done;
             });
+    }
+
+    private static object? Rule(string? period, int? minutes, bool recompute, string otherwise)
+    {
+        if (period is null && minutes is null && !recompute)
+        {
+            return null;
+        }
+
+        period ??= otherwise;
+        return new { period = period == "hour" ? "hours" : period, hours = period == "hour" ? 1 : 0, lateness = TimeSpan.FromMinutes(minutes ?? 60).ToString("c"), recomputeLate = recompute };
     }
 
     private static Verb Accept(Globals globals, Terminal terminal)

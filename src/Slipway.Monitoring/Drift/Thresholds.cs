@@ -71,7 +71,10 @@ public sealed record Thresholds
     /// <summary>The least loss of accuracy of a multiclass model that matters; a loss must also exceed three combined standard errors.</summary>
     public double AccuracyDrop { get; init; } = 0.02;
 
-    /// <summary>The least rise of a regression's mean absolute error that matters, as a share of the reference's; a rise must also exceed three combined standard errors.</summary>
+    /// <summary>The least loss of NDCG of a ranking that matters; a loss must also exceed three combined standard errors.</summary>
+    public double NdcgDrop { get; init; } = 0.02;
+
+    /// <summary>The least rise of a regression's, or of each horizon's, mean absolute error that matters, as a share of the reference's; a rise must also exceed three combined standard errors.</summary>
     public double ErrorRise { get; init; } = 0.1;
 
     /// <summary>The share of failed requests that may be; a window alerts beyond it by more than three standard errors.</summary>

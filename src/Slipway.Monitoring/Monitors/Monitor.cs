@@ -53,11 +53,17 @@ public sealed record Monitor(
     /// <summary>Names of the classes in the order of their indexes; empty for other types.</summary>
     public IReadOnlyList<string> Classes { get; init; } = [];
 
-    /// <summary>The metric that performance is judged by: `auc`, `accuracy` or `mae`.</summary>
+    /// <summary>The metric that performance is judged by: `auc`, `accuracy`, `mae` or `ndcg`.</summary>
     public string PrimaryMetric { get; init; } = "auc";
 
-    /// <summary>That metric on the reference; null when it has none.</summary>
+    /// <summary>That metric on the reference, of forecasts the one of the shortest horizon; null when it has none.</summary>
     public double? ReferenceValue { get; init; }
+
+    /// <summary>How predictions make rankings; null for other types.</summary>
+    public RankingRule? Ranking { get; init; }
+
+    /// <summary>How predictions make forecasts; null for other types.</summary>
+    public ForecastRule? Forecast { get; init; }
 
     /// <summary>What windows are compared with: a value of <see cref="BaselineKind"/>.</summary>
     public string Baseline { get; init; } = BaselineKind.Reference;

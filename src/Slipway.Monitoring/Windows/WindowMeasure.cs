@@ -27,6 +27,9 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     private long misshapen;
     private long repeated;
 
+    /// <summary>Rows of the log that were looked at, with those that do not count.</summary>
+    public long Scanned { get; private set; }
+
     /// <summary>Predictions that count.</summary>
     public long Rows => outputs.Rows;
 
@@ -36,6 +39,7 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     /// <summary>Takes one prediction and its label, if there is one.</summary>
     public void Add(Prediction prediction, KnownLabel? label)
     {
+        Scanned++;
         operation.Add(prediction);
         if (prediction.Status is < 200 or > 299)
         {

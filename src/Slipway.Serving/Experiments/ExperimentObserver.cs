@@ -231,7 +231,7 @@ internal sealed class ExperimentObserver(
 
         // A window that closed before the candidate had traffic says nothing about it.
         var point = (await monitors.PointsAsync(monitor.Id, ct))
-            .Where(p => p.Metric == metric.Point && p.Column == metric.Column && p.WindowEnd > Since(rollout, now)).MaxBy(p => p.WindowStart);
+            .Where(p => p.Metric == metric.Point && p.Column == metric.Column && p.Phase == WindowPhase.Final && p.WindowEnd > Since(rollout, now)).MaxBy(p => p.WindowStart);
         if (point is null)
         {
             return Without(Verdict.NoData, $"the monitor has no point of {query} since the candidate has traffic");
