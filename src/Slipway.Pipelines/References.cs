@@ -288,6 +288,7 @@ public sealed class References
                 // A binary outcome that is not known would count as a negative one.
                 Labels = about.Type == ModelType.Binary && !labels.Exists(double.IsNaN) ? [.. labels.Select(v => v >= 0.5)] : null,
                 Targets = about.Type == ModelType.Binary ? null : [.. labels],
+                Importance = about.Importance,
                 Queries = about.Query is null ? null : [.. queries],
                 Lower = intervals.Length == 2 ? [.. intervals[0]] : null,
                 Upper = intervals.Length == 2 ? [.. intervals[1]] : null,
@@ -311,5 +312,6 @@ public sealed class References
         string? Lower = null,
         string? Upper = null,
         RankingRule? Ranking = null,
-        ForecastRule? Forecast = null);
+        ForecastRule? Forecast = null,
+        IReadOnlyDictionary<string, double>? Importance = null);
 }

@@ -37,13 +37,20 @@ internal static class MonitorCommand
                 .Does(globals, terminal, s => s.ListAsync($"monitors{Query.Of(("endpoint", s.Value(endpoint)))}", s.Value(limit), Columns)),
             new Verb("show", "Shows a monitor", "slipway monitor show 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor show 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
                 .With(monitor)
-                .Does(globals, terminal, s => s.ShowAsync($"monitors/{s.About("monitors", s.Value(monitor), "id")}", [.. Columns.Select(c => c with { Wide = false }), new("THRESHOLDS", "thresholds")])),
+                .Does(globals, terminal, s => s.ShowAsync($"monitors/{s.About("monitors", s.Value(monitor), "id")}", [.. Columns.Select(c => c with { Wide = false }), new("FALSE ALERTS A MONTH", e => Output.Rounded(Output.At(e, "falseAlertsAMonth"))), new("THRESHOLDS", "thresholds")])),
+            new Verb("moved", "Lists what moved most, each feature and the output", "slipway monitor moved 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor moved 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
+                .With(monitor, limit)
+                .Does(globals, terminal, s => s.ListAsync(
+                    $"monitors/{s.About("monitors", s.Value(monitor), "id")}/moved", s.Value(limit),
+                    new("RANK", "rank"), new("COLUMN", "column"), new("ALERTS", "alerts"), new("WINDOWS", "windows"), new("STRONGEST", e => Output.Rounded(Output.At(e, "strongest"))), new("IN", "strongestAt"),
+                    new("WITH PERFORMANCE", e => Output.Rounded(Output.At(e, "correlation"))), new("IMPORTANCE", e => Output.Rounded(Output.At(e, "importance"))))),
             new Verb("points", "Lists what was measured, newest window first", "slipway monitor points 0193a7c2f0d27f3c9a41b6d0a2e5c001 --metric auc", "slipway monitor points 0193a7c2f0d27f3c9a41b6d0a2e5c001 --metric psi --column distance -o json")
                 .With(monitor, metric, column, limit)
                 .Does(globals, terminal, s => s.ListAsync(
                     $"monitors/{s.About("monitors", s.Value(monitor), "id")}/points{Query.Of(("metric", s.Value(metric)), ("column", s.Value(column)))}", s.Value(limit),
                     new("WINDOW", "windowStart"), new("METRIC", "metric"), new("COLUMN", "column"), new("VALUE", e => Output.Rounded(Output.At(e, "value"))), new("N", "n"), new("STATE", "state"),
                     new("LEVEL", "level"), new("LIMIT", e => Limits(e)), new("PHASE", "phase"), new("LATE", "lateRows", wide: true), new("REVISION", "revision", wide: true), new("WHY", "why", wide: true))),
+            Merged(globals, terminal),
             new Verb("run", "Looks at the windows that are complete now", "slipway monitor run 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor run 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
                 .With(monitor)
                 .Does(globals, terminal, async s =>
@@ -143,6 +150,25 @@ internal static class MonitorCommand
         period ??= otherwise;
         return new { period = period == "hour" ? "hours" : period, hours = period == "hour" ? 1 : 0, lateness = TimeSpan.FromMinutes(minutes ?? 60).ToString("c"), recomputeLate = recompute };
     }
+
+    private static Verb Merged(Globals globals, Terminal terminal)
+    {
+        var (monitor, limit) = (Opt.Id("monitor"), Opt.Limit());
+        var period = new Option<string>("--period") { Description = "What windows are put together to", DefaultValueFactory = _ => "day" };
+        period.AcceptOnlyFromAmong("window", "day", "week", "month");
+        var against = new Option<string>("--against") { Description = "What each period is compared with; trailing is the seven before", DefaultValueFactory = _ => "reference" };
+        against.AcceptOnlyFromAmong("reference", "previous", "trailing", "last-week");
+        var column = new Option<string?>("--column") { Description = "Only this feature" };
+        return new Verb("merged", "Columns over longer periods, from the sketches of the windows", "slipway monitor merged 0193a7c2f0d27f3c9a41b6d0a2e5c001 --period week", "slipway monitor merged 0193a7c2f0d27f3c9a41b6d0a2e5c001 --period window --against last-week --column distance -o json")
+            .With(monitor, period, against, column, limit)
+            .Does(globals, terminal, s => s.ListAsync(
+                $"monitors/{s.About("monitors", s.Value(monitor), "id")}/merged{Query.Of(("period", s.Value(period)), ("against", s.Value(against)), ("column", s.Value(column)))}", s.Value(limit),
+                new("FROM", "windowStart"), new("WINDOWS", "windows"), new("METRIC", "metric"), new("COLUMN", "column"), new("ROWS", "rows"), new("PSI", e => Output.Rounded(Output.At(e, "psi"))), new("STATE", "state"), new("LEVEL", "level"),
+                new("MEAN", e => Output.Rounded(Output.At(e, "mean"))) { Wide = true }, new("MEDIAN", e => Output.Rounded(Median(e))) { Wide = true }, new("DISTINCT", "distinct", wide: true), new("WHY", "why", wide: true)));
+    }
+
+    /// <summary>Levels of quantiles have a point in their name.</summary>
+    private static JsonElement Median(JsonElement merged) => Output.At(merged, "quantiles") is { ValueKind: JsonValueKind.Object } quantiles && quantiles.TryGetProperty("0.5", out var median) ? median : default;
 
     private static Verb Accept(Globals globals, Terminal terminal)
     {

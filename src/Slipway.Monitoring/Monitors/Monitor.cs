@@ -47,6 +47,12 @@ public sealed record Monitor(
     /// <summary>A label at or above this value is a true outcome.</summary>
     public double PositiveFrom { get; init; } = 0.5;
 
+    /// <summary>
+    /// How many windows a month may alert by chance when nothing drifts: windows times the false discovery rate (of one column: its significance level). What must
+    /// also matter, and be seen in several windows, makes it fewer.
+    /// </summary>
+    public double FalseAlertsAMonth => 30.4375 / Window.Length.TotalDays * ((Watched ?? FeatureNames).Count > 0 ? Thresholds.DiscoveryRate : Thresholds.SingleAlpha);
+
     /// <summary>What the model predicts.</summary>
     public ModelType Type { get; init; } = ModelType.Binary;
 

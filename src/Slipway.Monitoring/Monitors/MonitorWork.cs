@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Slipway.Foundation;
 
 namespace Slipway.Monitoring;
@@ -11,6 +12,7 @@ namespace Slipway.Monitoring;
 internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal journal, PredictionArchive archive, Labels labels, WindowRules rules, MonitoringOptions options, TimeProvider clock) : IClockedWork
 {
     private const int WindowsAtOnce = 50;
+    private static readonly JsonSerializerOptions DetailJson = new(JsonSerializerDefaults.Web);
     /// <summary>Windows without rows behind the last prediction of a version that are written before the monitor waits for the next one.</summary>
     private const int EmptyWindows = 8;
     private const int CachedReferences = 64;
@@ -136,7 +138,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, reference, start, ct);
         // Until something tells what the model predicts, its performance has no name.
         bool told = adopted is not null || monitor.Reference.Length > 0;
-        MonitorPoint[] points = [.. measure.Drift(), .. told ? measure.Performance() : []];
+        MonitorPoint[] points = [.. measure.Drift(), .. await LimitedAsync(monitor, config, reference, told ? measure.Performance() : [], ct)];
         long expected = Time.ToMicros(start), now = clock.NowMicros();
         bool written = await database.WriteAsync(
             async tx =>
@@ -150,6 +152,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
 
                 await PointRow.ForgetAsync(tx, monitor.Id, expected);
                 await WindowRow.InsertAsync(tx, monitor.Id, Measured(config, start, WindowPhase.Final, measure, version, now));
+                await WindowSketches.StoreAsync(tx, monitor.Id, expected, Time.ToMicros(config.Window.EndOf(start)), measure.Sketches());
                 foreach (MonitorPoint point in points)
                 {
                     await PointRow.InsertAsync(tx, monitor.Id, point, version, now);
@@ -263,7 +266,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
             }
 
             (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, reference, start, ct);
-            MonitorPoint[] points = [.. measure.Drift(), .. monitor.Reference.Length > 0 ? measure.Performance() : []];
+            MonitorPoint[] points = [.. measure.Drift(), .. await LimitedAsync(monitor, config, reference, monitor.Reference.Length > 0 ? measure.Performance() : [], ct)];
             await database.WriteAsync(
                 async tx =>
                 {
@@ -364,7 +367,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
 
         (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, judged ? reference : MonitorReference.None(config.Type), Time.FromMicros(before.StartUs), ct);
         int revision = (int)before.Revision + 1;
-        List<MonitorPoint> points = [.. whole ? measure.Drift() : [], .. judged ? measure.Performance() : []];
+        List<MonitorPoint> points = [.. whole ? measure.Drift() : [], .. await LimitedAsync(monitor, config, reference, judged ? measure.Performance() : [], ct)];
         // What no row stands behind any more is said to be gone, or its old number would stay the newest one.
         points.AddRange(earlier.Where(p => (whole || Families.Of(p.Metric) is Families.Performance or Families.Concept) && !p.Metric.StartsWith("estimated_", StringComparison.Ordinal) && points.All(q => (q.Metric, q.Column) != (p.Metric, p.Column)))
             .Select(p => p with { Value = null, N = 0, State = PointState.NoData, Level = DriftLevel.None, Error = null, Why = "what it was made of was deleted", Detail = "{}" }));
@@ -399,6 +402,11 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
                 foreach (MonitorPoint point in points)
                 {
                     await PointRow.InsertAsync(tx, monitor.Id, point, version, now);
+                }
+
+                if (whole)
+                {
+                    await WindowSketches.StoreAsync(tx, monitor.Id, before.StartUs, before.EndUs, measure.Sketches());
                 }
 
                 MonitorPoint[] window = [.. earlier.Where(p => points.All(q => (q.Metric, q.Column) != (p.Metric, p.Column))), .. points];
@@ -440,7 +448,76 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         return (measure, version);
     }
 
-    private async Task<MonitorReference> ReferenceAsync(MonitorRow monitor, MonitorConfig config, CancellationToken ct)
+    /// <summary>
+    /// Sets the limits of the metric that performance is judged by where they come from earlier windows, and keeps with each such point what its limits are
+    /// made from.
+    /// </summary>
+    private async Task<IReadOnlyList<MonitorPoint>> LimitedAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, IReadOnlyList<MonitorPoint> points, CancellationToken ct)
+    {
+        string primary = PrimaryMetric.Of(config.Type);
+        Thresholds t = config.Thresholds;
+        var limited = new List<MonitorPoint>();
+        foreach (MonitorPoint point in points)
+        {
+            if (point.Metric != primary)
+            {
+                limited.Add(point);
+                continue;
+            }
+
+            if (t.Limits == LimitRule.Reference)
+            {
+                limited.Add(point with { Detail = With(point.Detail, new { rule = t.Limits, reference = reference.Before(primary, point.Column) }) });
+                continue;
+            }
+
+            // Of each earlier window its newest revision; a season takes those of the same hour of the week, so more are looked at.
+            long start = Time.ToMicros(point.WindowStart);
+            IReadOnlyList<EarlierRow> rows = await database.ReadAsync(
+                s => s.QueryAsync<EarlierRow>(
+                    "SELECT p.start_us AS StartUs, p.value AS Value FROM monitoring_points p JOIN monitoring_windows w ON w.monitor = p.monitor AND w.start_us = p.start_us WHERE p.monitor = @Id AND p.metric = @primary AND p.column_name = @column AND p.start_us < @start AND w.phase = 'final' AND p.value IS NOT NULL AND p.revision = (SELECT MAX(q.revision) FROM monitoring_points q WHERE q.monitor = p.monitor AND q.start_us = p.start_us AND q.metric = p.metric AND q.column_name = p.column_name) ORDER BY p.start_us DESC LIMIT @most",
+                    new { monitor.Id, primary, column = point.Column ?? "", start, most = t.Limits == LimitRule.Seasonal ? t.LimitWindows * 168 : t.LimitWindows }),
+                ct);
+            (DateTimeOffset Start, double Value)[] earlier = [.. rows.Select(e => (Time.FromMicros(e.StartUs), e.Value)).Where(e => t.Limits != LimitRule.Seasonal || Season(e.Item1) == Season(point.WindowStart)).Take(t.LimitWindows).Reverse()];
+            limited.Add(Limited(point, t, earlier));
+        }
+
+        return limited;
+
+        static (DayOfWeek, int) Season(DateTimeOffset at) => (at.UtcDateTime.DayOfWeek, at.UtcDateTime.Hour);
+    }
+
+    /// <summary>A point under limits of earlier windows; without limits while these are too few.</summary>
+    internal static MonitorPoint Limited(MonitorPoint point, Thresholds t, IReadOnlyList<(DateTimeOffset Start, double Value)> earlier)
+    {
+        Limits limits = t.Limits switch
+        {
+            LimitRule.Quantile => Limits.OfQuantiles(earlier.Select(e => e.Value), 0.01, 0.99),
+            LimitRule.Seasonal => Limits.OfSeason(earlier, point.WindowStart),
+            _ => Limits.OfMedianDeviation(earlier.Select(e => e.Value)),
+        };
+        bool enough = limits.Inputs >= Limits.LeastWindows, highIsBad = point.Metric == "mae";
+        double? lower = enough && !highIsBad ? limits.Lower : null, upper = enough && highIsBad ? limits.Upper : null;
+        string detail = With(point.Detail, new { rule = t.Limits, method = limits.Rule, windows = earlier.Select(e => e.Start), values = earlier.Select(e => e.Value), needed = Limits.LeastWindows });
+        string state = point.Value is not { } v ? point.State : v < lower || v > upper ? PointState.Alert : PointState.Ok;
+        return point with { Lower = lower, Upper = upper, State = state, Detail = detail, Clear = state != PointState.Alert };
+    }
+
+    private static string With(string detail, object limits)
+    {
+        JsonObject all = JsonNode.Parse(detail)!.AsObject();
+        all["limits"] = JsonSerializer.SerializeToNode(limits, DetailJson);
+        return all.ToJsonString();
+    }
+
+    private sealed class EarlierRow
+    {
+        public long StartUs { get; set; }
+
+        public double Value { get; set; }
+    }
+
+    internal async Task<MonitorReference> ReferenceAsync(MonitorRow monitor, MonitorConfig config, CancellationToken ct)
     {
         string hash = monitor.Reference;
         if (hash.Length == 0)

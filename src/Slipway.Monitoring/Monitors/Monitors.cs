@@ -125,6 +125,60 @@ public sealed class Monitors
         return rows.Skip(Math.Max(0, rows.Count - MostPoints)).Select(r => r.Read()).ToArray();
     }
 
+    /// <summary>
+    /// Columns over longer periods than the monitor's windows, or compared with earlier periods, put together from the sketches of final windows; no row is
+    /// read again. Nothing of it alerts.
+    /// </summary>
+    /// <param name="monitorId">The monitor.</param>
+    /// <param name="period">`window` (each window by itself), `day`, `week` or `month`.</param>
+    /// <param name="against">A value of <see cref="Against"/>.</param>
+    /// <param name="column">One feature; null is all of them and the outputs.</param>
+    /// <param name="from">First start of a window, or null.</param>
+    /// <param name="to">Start from which nothing is read any more, or null.</param>
+    /// <param name="ct">Cancels.</param>
+    /// <returns>By period and column.</returns>
+    /// <exception cref="SlipwayException">NotFound; InvalidArgument for another period or comparison, or when the windows do not fit into the period; TooLarge above 5,000 sketches.</exception>
+    public async Task<IReadOnlyList<MergedColumn>> MergedAsync(string monitorId, string period, string against, string? column, DateTimeOffset? from, DateTimeOffset? to, CancellationToken ct)
+    {
+        MonitorRow row = await work.FindAsync(monitorId, ct) ?? throw SlipwayException.NotFound("monitor", monitorId, "slipway monitor list");
+        MonitorConfig config = row.ReadConfig();
+        WindowRule rule = period switch
+        {
+            "window" => config.Window,
+            "day" => WindowRule.Day(),
+            "week" => WindowRule.Week(),
+            "month" => WindowRule.Month(),
+            _ => throw SlipwayException.Invalid("the windows cannot be put together", $"the period is '{period}'", "name window, day, week or month"),
+        };
+        if (!Against.All.Contains(against, StringComparer.Ordinal))
+        {
+            throw SlipwayException.Invalid("the windows cannot be compared", $"they are to be compared with '{against}'", $"name one of {string.Join(", ", Against.All)}");
+        }
+
+        IReadOnlyList<SketchRow> rows = await database.ReadAsync(
+            s => s.QueryAsync<SketchRow>(
+                $"SELECT start_us AS StartUs, end_us AS EndUs, column_name AS Name, body AS Body FROM monitoring_sketches WHERE monitor = @monitorId AND start_us >= @first AND start_us < @last{(column is null ? "" : " AND column_name = @name")} ORDER BY start_us, column_name LIMIT {WindowSketches.MostAtOnce + 1}",
+                new { monitorId, first = from is { } f ? Time.ToMicros(f) : long.MinValue, last = to is { } t ? Time.ToMicros(t) : long.MaxValue, name = WindowSketches.NameOf("psi", column) }),
+            ct);
+        if (rows.Count > WindowSketches.MostAtOnce)
+        {
+            throw new SlipwayException(ErrorCode.TooLarge, "the windows cannot be put together", $"they have more than {WindowSketches.MostAtOnce} sketches", "name a column, or a shorter time");
+        }
+
+        MonitorReference reference = await work.ReferenceAsync(row, config, ct);
+        return await Task.Run(() => WindowSketches.Merge(rows, rule, against, reference, config), ct);
+    }
+
+    /// <summary>What moved most over the windows of a monitor, each feature and the output.</summary>
+    /// <exception cref="SlipwayException">NotFound.</exception>
+    public async Task<IReadOnlyList<MovedColumn>> MovedAsync(string monitorId, CancellationToken ct)
+    {
+        MonitorRow row = await work.FindAsync(monitorId, ct) ?? throw SlipwayException.NotFound("monitor", monitorId, "slipway monitor list");
+        MonitorConfig config = row.ReadConfig();
+        MonitorReference reference = await work.ReferenceAsync(row, config, ct);
+        return DriftRank.Of(await PointsAsync(monitorId, ct), PrimaryMetric.Of(config.Type), reference.Judged?.Value, reference.Importance);
+    }
+
     /// <summary>Every revision of one window's points, in the order they were made.</summary>
     public async Task<IReadOnlyList<MonitorPoint>> RevisionsAsync(string monitorId, DateTimeOffset windowStart, CancellationToken ct)
     {
@@ -217,6 +271,7 @@ public sealed class Monitors
         problems.AddRange(r.Type == ModelType.Ranking ? (r.Ranking ?? new RankingRule()).Problems(r.FeatureNames) : r.Type == ModelType.Forecasting ? r.Forecast?.Problems(r.FeatureNames) ?? [] : []);
         Check(r.Reference.Queries is null || r.Reference.Queries.Length == rows, $"{r.Reference.Queries?.Length} reference queries for {rows} rows");
         Check((r.Reference.Lower?.Length ?? rows) == rows && (r.Reference.Upper?.Length ?? rows) == rows && r.Reference.Lower is null == r.Reference.Upper is null, $"intervals need both ends for {rows} rows");
+        Check(r.Reference.Importance?.Values.All(v => double.IsFinite(v) && v >= 0) != false, "an importance is a number of at least 0");
         foreach (string name in (r.Watched ?? []).Concat(r.Categorical).Where(n => !r.FeatureNames.Contains(n, StringComparer.Ordinal)).Distinct(StringComparer.Ordinal))
         {
             problems.Add($"`{name}` is not a feature");
@@ -228,6 +283,7 @@ public sealed class Monitors
         Check(t.DiscoveryRate is > 0 and < 1 && t.SingleAlpha is > 0 and < 1, "significance levels lie between 0 and 1");
         Check(t.AccuracyDrop is >= 0 and < 1 && t.NdcgDrop is >= 0 and < 1 && t.FailureRate is >= 0 and < 1 && t.ErrorRise >= 0 && t.LatencyRise >= 0 && t.LatencyP95 is null or > 0, "what matters of accuracy and failures lies between 0 and 1, of errors and latency above 0");
         Check(t.AucDrop is >= 0 and < 1 && t.MissingChange is >= 0 and < 1 && t.LeastCoverage is >= 0 and <= 1 && t.ClearBelow is >= 0 and <= 1, "shares lie between 0 and 1");
+        Check(LimitRule.All.Contains(t.Limits, StringComparer.Ordinal) && t.LimitWindows is >= Limits.LeastWindows and <= 400, $"limits come from {string.Join(", ", LimitRule.All)} over {Limits.LeastWindows} to 400 windows");
         Check(t.LeastLabelled >= 2 && t.LeastPerClass >= 1, "at least 2 labelled rows and 1 of each class are needed to judge");
         Check(Fits(t.ForWarn) && Fits(t.ForMajor) && t.ResolveAfter is >= 1 and <= AlertRule.LongestHistory, $"k of n needs 1 <= k <= n <= {AlertRule.LongestHistory}");
         if (problems.Count > 0)

@@ -10,7 +10,7 @@ internal sealed class ForecastWindow(MonitorConfig config, MonitorReference refe
     private const int MostOrigins = 31;
 
     private readonly ForecastRule rule = config.Forecast ?? throw new InvalidOperationException("A monitor of forecasts knows their horizon.");
-    private readonly WatchedOutput? forecast = reference.Score is null ? null : new(null, reference.Score, new ColumnSketch(reference.Score.Bins));
+    private readonly WatchedOutput? forecast = reference.Score is null ? null : new(null, reference.Score, reference.Score.Sketch());
     private readonly int horizonAt = config.FeatureNames.IndexOf(config.Forecast?.Horizon ?? "");
     private readonly int originAt = config.FeatureNames.IndexOf(config.Forecast?.Origin ?? "");
     private readonly int naiveAt = config.FeatureNames.IndexOf(config.Forecast?.Naive ?? "");

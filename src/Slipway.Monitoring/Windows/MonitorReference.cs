@@ -104,6 +104,7 @@ internal sealed record ReferenceMetric(string Metric, long N, double Value, doub
 /// <param name="Metrics">Realized performance of another type than binary.</param>
 /// <param name="ClassEstimator">Calibration of the probabilities of classes.</param>
 /// <param name="Loss">The absolute error of a row from its features and its prediction.</param>
+/// <param name="Importance">Share of the model's decisions that rest on a feature, by its name.</param>
 /// <param name="Series">Of forecasts: the series whose naive forecast scales errors.</param>
 internal sealed record MonitorReference(
     long Rows,
@@ -117,7 +118,8 @@ internal sealed record MonitorReference(
     IReadOnlyList<ReferenceMetric>? Metrics = null,
     MulticlassCbpe? ClassEstimator = null,
     BoostedTrees? Loss = null,
-    IReadOnlyList<double>? Series = null)
+    IReadOnlyList<double>? Series = null,
+    IReadOnlyDictionary<string, double>? Importance = null)
 {
     /// <summary>Rows that the model of losses is fitted on: evenly spread over the reference when it has more.</summary>
     private const int MostLossRows = 10_000;
@@ -152,7 +154,7 @@ internal sealed record MonitorReference(
             .Where(c => watched.Contains(c.Name))
             .Select(c => ColumnReference.Freeze(c.Name, c.Column, categorical.Contains(c.Name)))
             .ToArray();
-        var plain = new MonitorReference(table.Rows, columns, null, null, table.Sources, Type: request.Type);
+        var plain = new MonitorReference(table.Rows, columns, null, null, table.Sources, Type: request.Type, Importance: table.Importance);
         return request.Type switch
         {
             ModelType.Multiclass => Multiclass(plain, request),

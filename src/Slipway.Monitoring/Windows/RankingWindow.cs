@@ -7,7 +7,7 @@ namespace Slipway.Monitoring;
 internal sealed class RankingWindow(MonitorConfig config, MonitorReference reference, DateTimeOffset start, DateTimeOffset end) : OutputWindow(config, reference, start, end)
 {
     private readonly RankingRule rule = config.Ranking ?? new RankingRule();
-    private readonly WatchedOutput? score = reference.Score is null ? null : new(null, reference.Score, new ColumnSketch(reference.Score.Bins));
+    private readonly WatchedOutput? score = reference.Score is null ? null : new(null, reference.Score, reference.Score.Sketch());
     private readonly Dictionary<string, List<(string Id, double Score, double? Relevance)>> queries = new(StringComparer.Ordinal);
     private readonly int feature = config.FeatureNames.IndexOf(config.Ranking?.Query ?? RankingRule.ByRequest);
     private long without;

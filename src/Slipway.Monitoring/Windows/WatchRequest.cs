@@ -32,6 +32,9 @@ public sealed record ReferenceTable
     /// <summary>How many rows there are.</summary>
     internal int Rows => Columns.Count > 0 ? Columns[0].Length : Scores?.Length ?? (Probabilities is { Count: > 0 } p ? p[0].Length : 0);
 
+    /// <summary>Share of the model's decisions that rest on a feature, by its name; null when nobody knows.</summary>
+    public IReadOnlyDictionary<string, double>? Importance { get; init; }
+
     /// <summary>Where the rows come from, such as a dataset version or a run; kept with the reference and linked in the journal.</summary>
     public IReadOnlyList<Subject> Sources { get; init; } = [];
 }

@@ -73,6 +73,12 @@ internal static class MonitoringApi
             var points = (await c.Of<Monitors>().PointsAsync(c["monitor"], c.Stop)).Where(p => (metric is null || p.Metric == metric) && (column is null || p.Column == column));
             return c.Page([.. points.OrderByDescending(p => p.WindowStart)], p => $"{Time.ToMicros(p.WindowStart)}/{p.Metric}/{p.Column}");
         });
+        api.Get("/monitors/{monitor}/moved", Permissions.EndpointRead, async c => c.Page([.. await c.Of<Monitors>().MovedAsync(c["monitor"], c.Stop)], m => $"{m.Rank}"));
+        api.Get("/monitors/{monitor}/merged", Permissions.EndpointRead, async c =>
+        {
+            var merged = await c.Of<Monitors>().MergedAsync(c["monitor"], c.Query("period") ?? "window", c.Query("against") ?? Against.Reference, c.Query("column"), c.Time("from"), c.Time("to"), c.Stop);
+            return c.Page([.. merged.OrderByDescending(m => m.WindowStart)], m => $"{Time.ToMicros(m.WindowStart)}/{m.Metric}/{m.Column}");
+        });
         api.Get("/monitors/{monitor}/revisions", Permissions.EndpointRead, async c =>
             c.Page([.. await c.Of<Monitors>().RevisionsAsync(c["monitor"], c.Time("window") ?? throw SlipwayException.Invalid("the revisions cannot be listed", "no window is named", "add ?window= with the start of the window"), c.Stop)], p => $"{p.Revision}/{p.Metric}/{p.Column}"));
         api.Post("/monitors/{monitor}/run", Permissions.EndpointCreate, async c => new { evaluated = await c.Of<Monitors>().EvaluateAsync(c["monitor"], c.Stop) });
