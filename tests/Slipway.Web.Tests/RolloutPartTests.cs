@@ -31,20 +31,68 @@ public sealed class RolloutPartTests : BunitContext
     [Fact]
     public void A_refused_command_stays_with_its_reason_and_a_dialog_shows_what_is_skipped()
     {
-        var rollout = Rollout(RolloutKind.Canary) with { Status = RolloutStatus.Proposed(0) with { State = RolloutState.Progressing } };
+        var rollout = Rollout(RolloutKind.Canary) with { Spec = new() { Steps = [RolloutStep.SetWeight(5), RolloutStep.Analyse()] }, Status = RolloutStatus.Proposed(0) with { State = RolloutState.Progressing, Step = 1 } };
         var full = Action("promoteFull", null) with { Skips = ["step 2: analysis"], SlotsMoved = 9_500, After = new Dictionary<string, double> { ["stable"] = 0, ["candidate"] = 100 } };
         var page = Render<Slipway.Web.Pages.RolloutActions>(p => p.Add(a => a.Rollout, rollout).Add(a => a.Actions, [Action("promote", null), full, Action("pause", "It needs the right deployment.create."), Action("abort", null), Action("undo", "It has not finished.")]));
 
         Assert.Equal(["Promote", "Promote all", "Pause", "Abort"], page.FindAll("button").Select(b => b.TextContent));
         Assert.Equal("true", page.FindAll("button")[2].GetAttribute("aria-disabled"));
         Assert.Contains("It needs the right deployment.create.", page.Markup, StringComparison.Ordinal);
-        var preview = Slipway.Web.Pages.RolloutActions.PreviewOf(rollout, full);
+        var preview = Slipway.Web.Pages.RolloutActions.PreviewOf(rollout, full, []);
         Assert.Contains(preview.Changes, c => c is { What: "candidate (iris/2)", Before: "5 %", After: "100 %" });
-        Assert.Contains(preview.Changes, c => c is { What: "step 2: analysis", After: "skipped without its verdict" });
+        Assert.Contains(preview.Changes, c => c is { What: "step 2: analysis", After: "ends without its verdict" });
+        Assert.Equal(PreviewReason.Required, preview.Reason);
+    }
+
+    [Fact]
+    public void One_button_chooses_among_several_winners_and_its_dialog_tells_what_is_known_of_each()
+    {
+        var report = Look(mismatch: false);
+        var rollout = Rollout(RolloutKind.AbTest) with { Spec = AbTest, Status = RolloutStatus.Proposed(0) with { State = RolloutState.Progressing, Step = 2 }, Findings = new(Experiment: report) };
+        RolloutAction[] winners = [Action("promoteWinner", null) with { Winner = "small" }, Action("promoteWinner", null) with { Winner = "large", Skips = ["step 3: experiment"], After = new Dictionary<string, double> { ["stable"] = 0, ["small"] = 0, ["large"] = 100 } }];
+        var page = Render<Slipway.Web.Pages.RolloutActions>(p => p.Add(a => a.Rollout, rollout).Add(a => a.Actions, [Action("promote", "There is no pause to end."), Action("promoteFull", "Name the winner."), .. winners, Action("pause", null), Action("abort", null)]));
+        Assert.Equal(["Choose the winner…", "Pause", "Abort"], page.FindAll("button").Select(b => b.TextContent));
+
+        var preview = Slipway.Web.Pages.RolloutActions.PreviewOf(rollout, winners[0], winners);
+        Assert.Equal("Choose the winner of the A/B test?", preview.Title);
+        Assert.Equal("The experiment has not found a winner: too few events.", preview.Text);
+        Assert.Equal("iris/3: conversion 0.32 against 0.3 of stable, effect 0.02 [-0.01, 0.05], n 400 / 410; undecided.", preview.Choices![1].Detail);
+        Assert.Contains(preview.Choices[1].Changes, c => c is { What: "large (iris/3)", After: "100 %" });
+        Assert.Contains(preview.Choices[1].Changes, c => c is { What: "step 3: experiment", After: "ends without its verdict" });
+
+        // Refused: the one button stays, with the reason.
+        var refused = Render<Slipway.Web.Pages.RolloutActions>(p => p.Add(a => a.Rollout, rollout).Add(a => a.Actions, [.. winners.Select(w => w with { Allowed = false, Why = "The assignment is in doubt." }), Action("abort", null)]));
+        Assert.Equal("true", refused.FindAll("button")[0].GetAttribute("aria-disabled"));
+        Assert.Contains("The assignment is in doubt.", refused.Markup, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void An_experiment_says_how_large_it_must_be_and_hides_its_results_while_the_assignment_is_doubted()
+    {
+        var rollout = Rollout(RolloutKind.AbTest) with { Spec = AbTest, Findings = new(Experiment: Look(mismatch: false)) };
+        var part = Render<RolloutEvidence>(p => p.Add(e => e.Rollout, rollout).Add(e => e.Now, Noon).Add(e => e.Size, new PlanSplit(50, 8_000, 8_000, 16_000, 1, null)));
+        Assert.Contains("needs about 8,000 units of each variant (power 80 %, one look), the smallest has 400, at this traffic in about 19 h", part.Find(".sized").TextContent, StringComparison.Ordinal);
+        Assert.Equal("running", part.Find(".panel-end .chip").TextContent);
+        Assert.Empty(part.FindAll("details"));
+
+        var doubted = Render<RolloutEvidence>(p => p.Add(e => e.Rollout, rollout with { Findings = new(Experiment: Look(mismatch: true)) }).Add(e => e.Now, Noon));
+        Assert.Equal("sample-ratio mismatch", doubted.Find(".panel-end .chip").TextContent);
+        Assert.Contains("Nothing is promoted meanwhile", doubted.Find("[role=alert]").TextContent, StringComparison.Ordinal);
+        Assert.NotNull(doubted.Find("details table"));
+    }
+
+    [Fact]
+    public void A_pause_says_what_for()
+    {
+        var status = RolloutStatus.Proposed(0) with { State = RolloutState.Paused };
+        Assert.Equal("paused: approval", RolloutWords.State(status with { Pause = PauseReason.Approval }));
+        Assert.Equal("paused: not enough data", RolloutWords.State(status with { Pause = PauseReason.NoData }));
+        Assert.Equal("rolling back", RolloutWords.State(status with { State = RolloutState.RollingBack }));
+        Assert.Equal(["< 0.0001", "0.0123", "–"], new double?[] { 0, 0.0123, null }.Select(RolloutWords.P));
     }
 
     [Theory]
-    [InlineData(10, "not enough data", "10 pairs, 100 needed")]
+    [InlineData(10, "not enough data", "10 of the 100 pairs that a verdict needs.")]
     [InlineData(200, "fail", "class flips 0.5, accepted at most 0.1")]
     public void A_shadow_shows_its_agreement(long pairs, string word, string why)
     {
@@ -56,6 +104,18 @@ public sealed class RolloutPartTests : BunitContext
         Assert.Contains(why, part.Find(".why").TextContent, StringComparison.OrdinalIgnoreCase);
         Assert.Contains("−40 µs at the median", part.Markup, StringComparison.Ordinal);
     }
+
+    private static RolloutSpec AbTest { get; } = new RolloutSpec
+    {
+        Kind = RolloutKind.AbTest,
+        Variants = [new("small", "iris/2"), new("large", "iris/3")],
+        Experiment = new() { Primary = new() { Name = "conversion", Kind = MetricKind.Proportion }, Design = new() { Effect = 0.02 } },
+    }.Planned();
+
+    private static ExperimentReport Look(bool mismatch) => new(
+        ExperimentDecision.Running, null, "too few events", Noon, Noon.AddHours(-1), Noon, [new("stable", "iris/1", 410, 400, 410, 0, 0), new("small", "iris/2", 400, 400, 400, 0, 0), new("large", "iris/3", 400, 400, 400, 0, 0)],
+        [new("conversion", "primary", "large", "stable", "mixture sequential", 400, 410, 0.32, 0.3, 0.02, -0.01, 0.05, 0.4, null, Verdict.Inconclusive, "")],
+        new(1, mismatch ? 1e-6 : 0.9, mismatch, "the arms' sizes"), null, 0, 0, 1, AnalysisMemory.Empty);
 
     private static Rollout Rollout(RolloutKind kind) =>
         new("0195e2f0a1b2c3d4e5f60718293a4b5c", "iris", "iris/1", "iris/2", null, new RolloutSpec { Kind = kind }, RolloutStatus.Proposed(0), 1, null, "ada", Noon, Noon);

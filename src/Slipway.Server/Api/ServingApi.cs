@@ -17,7 +17,7 @@ internal static class ServingApi
 
     private sealed record Because(string? Reason = null);
 
-    private sealed record Promote(bool Full = false, string? Winner = null);
+    private sealed record Promote(bool Full = false, string? Winner = null, string? Reason = null);
 
     private sealed record Undo(string? To = null, string? Reason = null);
 
@@ -91,12 +91,6 @@ internal static class ServingApi
             await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop);
             return new { items = await c.Of<Rollouts>().TimelineAsync(c["rollout"], c.Stop) };
         });
-        api.Get("/rollouts/{rollout}/nodes", Permissions.EndpointRead, async c =>
-        {
-            var rollout = await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop);
-            var route = (await c.Of<Endpoints>().GetAsync(rollout.Endpoint, c.Stop)).Route;
-            return new { rollout.Endpoint, route.Revision, set = route.Variants.ToDictionary(variant => variant.Name, variant => variant.Percent), items = await c.Of<Rollouts>().NodesAsync(rollout.Id, c.Stop) };
-        });
         api.Get("/rollouts/{rollout}/actions", Permissions.EndpointRead, async c => new { items = await c.Of<Rollouts>().ActionsAsync(c.Actor, c["rollout"], c.Stop) });
         api.Get("/rollouts/{rollout}/analysis", Permissions.EndpointRead, async c =>
         {
@@ -114,11 +108,6 @@ internal static class ServingApi
 
             return await AssignAsync(c, rollout.Endpoint);
         });
-        api.Get("/rollouts/{rollout}/exposures", Permissions.EndpointRead, async c =>
-        {
-            var rollout = await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop);
-            return new { items = await c.Of<Endpoints>().ExposuresAsync(rollout.Endpoint, c.Query("entity"), rollout.Id, c.Limit(), c.Stop) };
-        });
         api.Put("/rollouts/{rollout}/plan", Permissions.DeploymentCreate, async c =>
             await c.Of<Rollouts>().EditAsync(c.Actor, c["rollout"], await c.BodyAsync<RolloutSpec>(), c.Stop, Key(c)));
         api.Post("/rollouts/{rollout}/start", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().StartAsync(c.Actor, c["rollout"], c.Stop, Key(c)));
@@ -128,7 +117,7 @@ internal static class ServingApi
         api.Post("/rollouts/{rollout}/promote", Permissions.DeploymentCreate, async c =>
         {
             var body = await c.BodyAsync<Promote>();
-            return await c.Of<Rollouts>().PromoteAsync(c.Actor, c["rollout"], body.Full, c.Stop, body.Winner, Key(c));
+            return await c.Of<Rollouts>().PromoteAsync(c.Actor, c["rollout"], body.Full, c.Stop, body.Winner, Key(c), body.Reason);
         });
         api.Post("/rollouts/{rollout}/approve", Permissions.ApprovalGrant, async c =>
             await c.Of<Rollouts>().ApproveAsync(c.Actor, c["rollout"], (await c.BodyAsync<Because>()).Reason, c.Stop, Key(c)));

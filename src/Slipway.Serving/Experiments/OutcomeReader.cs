@@ -31,7 +31,7 @@ internal sealed class OutcomeReader(
     /// <summary>Entities in memory.</summary>
     public const int MostUnits = 500_000;
 
-    // Values of one metric and arm whose figure needs all of them.
+    // Values of one quantile metric and arm.
     private const int MostValues = 200_000;
     private const byte NoArm = byte.MaxValue;
 
@@ -212,38 +212,27 @@ internal sealed class OutcomeReader(
             if (MetricValue.Of(metrics[m], outcome.Prediction, label) is { } value)
             {
                 into[m].Add(value);
-                if (metrics[m].Kind is MetricKind.Quantile or MetricKind.Auc)
+                if (metrics[m].Kind == MetricKind.Quantile)
                 {
-                    Keep(arm, m, hash, value, label >= metrics[m].PositiveFrom);
+                    Keep(arm, m, hash, value);
                 }
             }
         }
     }
 
     // The unit's number is the upper half of its hash, so that thinning keeps or drops whole units.
-    private void Keep(int arm, int metric, ulong hash, double value, bool positive)
+    private void Keep(int arm, int metric, ulong hash, double value)
     {
-        var data = _arms[arm].Metrics[metric];
+        var values = _arms[arm].Metrics[metric].Values;
         var unitNumber = (uint)(hash >> 32);
-        if (unitNumber > _valueThresholds[arm, metric])
+        if (unitNumber <= _valueThresholds[arm, metric])
         {
-            return;
-        }
-
-        if (metrics[metric].Kind == MetricKind.Auc)
-        {
-            data.Scores.Add((unchecked((int)unitNumber), value, positive));
-        }
-        else
-        {
-            data.Values.Add((unchecked((int)unitNumber), value));
-        }
-
-        while (data.Values.Count > MostValues || data.Scores.Count > MostValues)
-        {
-            var threshold = _valueThresholds[arm, metric] /= 2;
-            data.Values.RemoveAll(kept => (uint)kept.Unit > threshold);
-            data.Scores.RemoveAll(kept => (uint)kept.Unit > threshold);
+            values.Add((unchecked((int)unitNumber), value));
+            while (values.Count > MostValues)
+            {
+                var threshold = _valueThresholds[arm, metric] /= 2;
+                values.RemoveAll(kept => (uint)kept.Unit > threshold);
+            }
         }
     }
 

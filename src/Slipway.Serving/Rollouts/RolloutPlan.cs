@@ -12,7 +12,7 @@ internal enum GateState
     Denied,
 }
 
-/// <summary>What a setWeight, warm or webhook step learned: done, not yet, or refused for good.</summary>
+/// <summary>What a warm or webhook step learned: done, not yet, or refused for good.</summary>
 /// <param name="Done">Whether the step is over.</param>
 /// <param name="Refused">Whether waiting is no use.</param>
 /// <param name="Why">In words.</param>
@@ -41,7 +41,7 @@ internal sealed record Observation(long Now, GateState Gate, string? HardFailure
     /// <summary>A newer proposal of the endpoint that is ready to start.</summary>
     public string? SupersededBy { get; init; }
 
-    /// <summary>What the setWeight, warm or webhook step in progress learned.</summary>
+    /// <summary>What the warm or webhook step in progress learned.</summary>
     public StepAnswer? Answer { get; init; }
 
     /// <summary>Whether the endpoint does not exist yet.</summary>
@@ -94,8 +94,6 @@ internal readonly record struct Ruling(Transition? Transition, string? Refusal);
 internal static class RolloutPlan
 {
     private static readonly TimeSpan WebhookPatience = TimeSpan.FromMinutes(10);
-    private static readonly TimeSpan JobPatience = TimeSpan.FromHours(1);
-    private static readonly TimeSpan NodesTell = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan Retry10 = TimeSpan.FromSeconds(10);
 
     /// <summary>The next transition, or null if there is nothing to do but wait.</summary>
@@ -206,8 +204,6 @@ internal static class RolloutPlan
         var until = status.State == RolloutState.Baking ? status.BakingSince + Micros(spec.Bake)
             : step is { Kind: "pause", Duration: { } duration } ? status.StepSince + Micros(duration)
             : step is { Kind: "approve", Expiry: { } expiry } ? status.StepSince + Micros(expiry)
-            : step is { Kind: "setWeight" } ? now + Micros(NodesTell)
-            : step is { Kind: "job" } ? status.StepSince + Micros(PatienceOf(step))
             : step is { Kind: "webhook" } ? now + Micros(Retry10)
             : step is { Kind: "compare" } ? now + Micros((spec.Shadow ?? new()).Interval)
             : step is { Kind: "experiment" } && spec.Experiment is { } experiment ? now + Micros(experiment.Interval)
@@ -256,6 +252,11 @@ internal static class RolloutPlan
             return Refuse(status, "promote", "nodes have gone back to stable alone; resume it first");
         }
 
+        if (status.BakingSince > 0 && winner is not null && winner != (status.Winner ?? spec.First))
+        {
+            return Refuse(status, "promote", $"{status.Winner ?? spec.First} carries all traffic already; abort it first");
+        }
+
         if (status.BakingSince > 0)
         {
             return new(new(Active(status, now) with { State = RolloutState.Baking, Pause = null, BakeWaived = true, Cause = cause }, RouteMove.None, Events.RolloutStepped), null);
@@ -277,11 +278,19 @@ internal static class RolloutPlan
             step++;
         }
 
+        if (spec.Candidates.Count > 1 && (winner ?? status.Winner) is null && Chooses(spec) && !spec.Steps.Skip(step).Any(Decides))
+        {
+            return Refuse(status, "promote", $"no variant has won yet; name the one that takes all traffic ({string.Join(", ", spec.Candidates)})");
+        }
+
         // At the end an analysis beside the steps is all that may hold it: the person decides in its place.
         var beside = full || step >= spec.Steps.Count ? null : status.Background;
         var next = Timed(status, step, now, cause) with { State = RolloutState.Progressing, Pause = null, Step = step, StepSince = now, Background = beside, Winner = winner ?? status.Winner, Cause = cause };
         return new(new(Active(next, now), RouteMove.None, Events.RolloutStepped), null);
     }
+
+    /// <summary>Whether its outcomes say which variant takes all traffic, so that a person may say it in their place.</summary>
+    public static bool Chooses(RolloutSpec spec) => spec.Steps.Any(Decides);
 
     /// <summary>Ends an approve step. <paramref name="roles"/>: those of the person who approves.</summary>
     public static Ruling Approve(RolloutSpec spec, RolloutStatus status, bool proposer, IReadOnlyCollection<string> roles, string cause, long now) =>
@@ -290,12 +299,6 @@ internal static class RolloutPlan
         : proposer ? Refuse(status, "approve", "it needs another person than the one who proposed it")
         : step.Role is { } role && !roles.Contains(role, StringComparer.Ordinal) ? Refuse(status, "approve", $"the step asks for the role {role}")
         : new(Past(status, now, $"step {status.Step + 1}: {cause}"), null);
-
-    /// <summary>What became of a job. One that is not waited for any more changes nothing.</summary>
-    public static Ruling Answer(RolloutStatus status, int attempt, int step, bool succeeded, string why) =>
-        status is { State: RolloutState.Progressing or RolloutState.Paused, Job: { Succeeded: null } job } && status.Attempt == attempt && status.Step == step && job.Step == step
-            ? new(new(status with { Job = new(step, succeeded, why), Cause = $"step {step + 1}: {why}" }, RouteMove.None, Events.RolloutStepped), null)
-            : new(null, null);
 
     /// <summary>Sends all traffic back to stable. Allowed until the candidate is stable; a second abort changes nothing.</summary>
     public static Ruling AbortByHand(RolloutStatus status, string cause, long now) =>
@@ -367,11 +370,9 @@ internal static class RolloutPlan
         var variant = step.Variant ?? spec.First;
         switch (step.Kind)
         {
-            case "setWeight" when IsSet(spec, status):
-                return seen.Answer is { Done: true } served ? Past(status, seen.Now, $"{place}: {step.Words}, {served.Why}") : null;
             case "setWeight":
                 var percent = step.Percent.GetValueOrDefault();
-                var weighed = Weighed(status, Set(status.Weights, variant, percent)) with { Cause = $"{place}: {step.Words}" };
+                var weighed = Weighed(Timed(status, status.Step + 1, seen.Now, "set"), Set(status.Weights, variant, percent)) with { Step = status.Step + 1, StepSince = seen.Now, Cause = $"{place}: {step.Words}" };
                 return new(percent > 0 ? Exposed(weighed, seen.Now) : Previewed(weighed, seen.Now), RouteMove.Weigh, Events.RolloutStepped);
             case "mirror":
                 var mirrored = Timed(status, status.Step + 1, seen.Now, "set") with { Mirrors = Set(status.Mirrors, variant, step.Percent.GetValueOrDefault()), Weights = Set(status.Weights, variant, status.WeightOf(variant)), Step = status.Step + 1, StepSince = seen.Now, Cause = $"{place}: {step.Words}" };
@@ -387,17 +388,12 @@ internal static class RolloutPlan
                 return seen.Answer is not { } warm ? null : warm.Refused ? Abort(status, seen.Now, $"{place}: {warm.Why}") : warm.Done ? Past(status, seen.Now, $"{place}: {warm.Why}") : null;
             case "webhook":
                 return Ask(step, status, seen, place);
-            case "job" when status.Job?.Step != status.Step:
-                return new(status with { Job = new(status.Step, null, "its run has not ended"), Cause = $"{place}: {step.Words}" }, RouteMove.None, Events.RolloutJobAsked);
-            case "job":
-                var job = status.Job;
-                return Ask(step, status, seen with { Answer = new(job.Succeeded == true, job.Succeeded == false, $"{step.Words}: {job.Why}") }, place);
             case "pause" when step.Duration is { } duration && seen.Now - status.StepSince >= Micros(duration):
                 return Past(status, seen.Now, $"{place}: paused for {RolloutStep.Say(duration)}");
             case "pause":
                 return Halt(status, PauseReason.Step, seen.Now, $"{place}: {step.Words}");
             case "approve":
-                return Halt(status, PauseReason.Approval, seen.Now, $"{place}: {step.Words}");
+                return Halt(status, PauseReason.Approval, seen.Now, $"{place}: waits for an {step.Words}");
             case "experiment":
                 return Experiment(spec, status, seen, place);
             case "bandit":
@@ -496,8 +492,6 @@ internal static class RolloutPlan
         }
     }
 
-    private static TimeSpan PatienceOf(RolloutStep step) => step.Expiry ?? (step.Kind == "job" ? JobPatience : WebhookPatience);
-
     private static Transition? Ask(RolloutStep step, RolloutStatus status, Observation seen, string place)
     {
         if (seen.Answer is not { } answer)
@@ -510,7 +504,7 @@ internal static class RolloutPlan
             return Past(status, seen.Now, $"{place}: {answer.Why}");
         }
 
-        return !answer.Refused && seen.Now - status.StepSince < Micros(PatienceOf(step)) ? null
+        return !answer.Refused && seen.Now - status.StepSince < Micros(step.Expiry ?? WebhookPatience) ? null
             : step.CountsAsFailure ? Abort(status, seen.Now, $"{place}: {answer.Why}")
             : Past(status, seen.Now, $"{place}: {answer.Why}; it does not count as a failure");
     }
@@ -599,10 +593,6 @@ internal static class RolloutPlan
         };
     }
 
-    /// <summary>Whether the route has the weight of the setWeight step in progress; the step is over when every node serves it.</summary>
-    public static bool IsSet(RolloutSpec spec, RolloutStatus status) =>
-        status.Step < spec.Steps.Count && spec.Steps[status.Step] is { Kind: "setWeight" } step && status.Weights?.TryGetValue(step.Variant ?? spec.First, out var percent) == true && percent == step.Percent;
-
     private static Transition Begin(RolloutStatus status, long now, string cause) =>
         new(Active(status, now) with { State = RolloutState.Progressing, Step = 0, StepSince = now, Cause = cause }, RouteMove.None, Events.RolloutStarted);
 
@@ -646,6 +636,8 @@ internal static class RolloutPlan
 
     private static Ruling Refuse(RolloutStatus status, string command, string why) =>
         new(null, $"cannot {command} a rollout that is {status.State}{(status.Pause is { } pause ? $" ({pause})" : "")}: {why}");
+
+    private static bool Decides(RolloutStep step) => step.Kind is "experiment" or "bandit";
 
     private static TimeSpan Min(TimeSpan a, TimeSpan b) => a < b ? a : b;
 

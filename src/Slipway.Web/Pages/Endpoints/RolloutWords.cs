@@ -1,4 +1,5 @@
 using System.Globalization;
+using Slipway.Monitoring;
 using Slipway.Serving;
 using Slipway.Web.Parts;
 
@@ -15,13 +16,56 @@ internal static class RolloutWords
         var other => other.ToString().ToLowerInvariant(),
     };
 
+    /// <summary>The rollout by its candidates.</summary>
+    public static string Title(Rollout rollout)
+    {
+        var candidates = rollout.Variants.Where(v => v.Role == VariantRole.Candidate).Select(v => EndpointShares.Short(v.ModelVersion)).Distinct(StringComparer.Ordinal).ToList();
+        return $"Rollout of {(candidates.Count == 1 ? candidates[0] : $"{string.Join(", ", candidates.SkipLast(1))} and {candidates[^1]}")}";
+    }
+
+    /// <summary>That outcomes have not chosen a winner, for a person who is about to choose one; empty once they have.</summary>
+    public static string Undecided(Rollout rollout) => rollout.Findings switch
+    {
+        { Experiment: { Decision: ExperimentDecision.Winner } } or { Bandit.Best: not null } => "",
+        { Experiment: { } report } => $"The experiment has not found a winner: {report.Why}{(report.Why.EndsWith('.') ? "" : ".")}",
+        { Bandit: { } report } => $"The bandit has not found the best variant: {report.Why}{(report.Why.EndsWith('.') ? "" : ".")}",
+        _ => "Nothing has been measured yet.",
+    };
+
+    /// <summary>What is known of a variant's outcomes, with its interval and n.</summary>
+    public static string Evidence(Rollout rollout, string variant)
+    {
+        var version = EndpointShares.Short(rollout.Variants.First(v => v.Name == variant).ModelVersion);
+        if (rollout.Findings?.Experiment?.Metrics.FirstOrDefault(m => m.Variant == variant && m.Role == "primary") is { } metric)
+            return $"{version}: {metric.Metric} {Figure(metric.Value)} against {Figure(metric.BaselineValue)} of {metric.Baseline}, effect {Figure(metric.Effect)}"
+                + (metric is { Lower: { } lower, Upper: { } upper } ? $" [{Figure(lower)}, {Figure(upper)}]" : "") + $", n {Say.Count(metric.N)} / {Say.Count(metric.BaselineN)}; {Of(metric.Verdict)}.";
+        if (rollout.Findings?.Bandit?.Arms.FirstOrDefault(a => a.Variant == variant) is { } arm)
+            return $"{version}: P(best) {(arm.PBest is { } sure ? Say.Percent(sure) : "unknown")}, mean reward {Figure(arm.Unbiased)}, n {Say.Count(arm.N)}.";
+        return $"{version}: no outcome is known yet.";
+    }
+
     /// <summary>What a step is.</summary>
-    public static string Of(RolloutStep step) => char.ToUpperInvariant(step.Words[0]) + step.Words[1..];
+    public static string Of(RolloutStep step) => step.Kind switch
+    {
+        "setWeight" => $"{Share(step)} of the traffic{To(step)}",
+        "pause" when step.Duration is { } time => $"Wait {TimeAgo.Span(time)}",
+        "pause" => "Wait for a person to promote",
+        "analysis" => step.Background ? "Compare candidate and stable from here on" : "Compare candidate and stable",
+        "experiment" => "Experiment until it decides",
+        "bandit" => "Bandit until one variant is best",
+        "compare" => "Compare the pairs of answers",
+        "mirror" => step.Percent > 0 ? $"Copy {Share(step)} of the requests{To(step)}" : "End the copies",
+        "match" => step.Clear ? "End the matches" : $"Matched requests{To(step)}",
+        "warm" => $"Load the model{To(step)}",
+        "approve" => step.Role is { } role ? $"Wait for an approval by {role}" : "Wait for an approval",
+        "webhook" => $"Ask {Host(step.Url)}",
+        var other => other,
+    };
 
     /// <summary>When a step is done, or what it does.</summary>
     public static string Detail(RolloutStep step, RolloutSpec spec) => step.Kind switch
     {
-        "setWeight" => "one revision of the route, until every node serves it",
+        "setWeight" => "one revision of the route",
         "pause" => "guardrails stay on",
         "analysis" => Of(step.Analysis ?? spec.Guardrails) + (step.Background ? "; runs beside the later steps and must have passed before the end" : ""),
         "experiment" when spec.Experiment is { } asked => $"{asked.Primary.Name} decides; smallest effect that matters {Say.Number(asked.Design.Effect)}"
@@ -34,9 +78,37 @@ internal static class RolloutWords
         "warm" => step.MaxMillis is { } limit ? $"every node loads it; one call takes at most {Say.Latency(limit * 1000)}" : "every node loads it",
         "approve" => "by somebody who did not propose the rollout" + (step.Expiry is { } expiry ? $"; aborts after {TimeAgo.Span(expiry)}" : ""),
         "webhook" => $"goes on with a 2xx, tried for {TimeAgo.Span(step.Expiry ?? TimeSpan.FromMinutes(10))}; a refusal {(step.CountsAsFailure ? "aborts" : "is only noted")}",
-        "job" => $"goes on when its run succeeds, waited for {TimeAgo.Span(step.Expiry ?? TimeSpan.FromHours(1))}; a failed run {(step.CountsAsFailure ? "aborts" : "is only noted")}",
         _ => "",
     };
+
+    /// <summary>A check's name as people say it.</summary>
+    public static string Check(string metric) => metric switch
+    {
+        "errorRate" => "error rate",
+        "latencyP95" => "latency p95",
+        var other => MetricNames.Of(other),
+    };
+
+    /// <summary>Why a rollout stands still, in a word or two; null while it does not.</summary>
+    public static string? Halted(RolloutStatus status) => status is not { State: RolloutState.Paused, Pause: { } reason } ? null : reason switch
+    {
+        PauseReason.Step => "planned",
+        PauseReason.Manual => "by hand",
+        PauseReason.Inconclusive => "no verdict",
+        PauseReason.NoData => "not enough data",
+        PauseReason.Approval => "approval",
+        _ => "lease lost",
+    };
+
+    /// <summary>A state as chips say it, with the reason of a pause.</summary>
+    public static string State(RolloutStatus status) => Halted(status) is { } why ? $"paused: {why}" : status.State == RolloutState.RollingBack ? "rolling back" : status.State.ToString().ToLowerInvariant();
+
+    /// <summary>A moment in UTC: the time today, with the day on any other.</summary>
+    public static string Moment(DateTimeOffset at, DateTimeOffset now) =>
+        at.UtcDateTime.ToString(at.UtcDateTime.Date == now.UtcDateTime.Date ? "HH:mm:ss 'UTC'" : "yyyy-MM-dd HH:mm 'UTC'", CultureInfo.InvariantCulture);
+
+    /// <summary>A p-value; tiny ones are not shown as zero.</summary>
+    public static string P(double? value) => value is > 0 and < 0.0001 or 0 ? "< 0.0001" : Figure(value);
 
     /// <summary>A verdict as tables say it.</summary>
     public static string Of(Verdict verdict) => verdict switch
@@ -61,6 +133,12 @@ internal static class RolloutWords
     private static string Of(AnalysisSpec spec) =>
         $"at least {Say.Count(spec.MinRequests, "request")} each; errors at most {Say.Percent(spec.MaxErrorRateIncrease)} above, p95 at most {Say.Number(spec.MaxLatencyRatio)} times"
         + (spec.Quality.Count == 0 ? "" : $"; {string.Join(" and ", spec.Quality)} on at least {Say.Count(spec.MinLabels, "label")}");
+
+    private static string Share(RolloutStep step) => Say.Percent((step.Percent ?? 0) / 100);
+
+    private static string To(RolloutStep step) => step.Variant is { } variant ? $" to {variant}" : "";
+
+    private static string Host(string? url) => Uri.TryCreate(url, UriKind.Absolute, out var address) ? address.Host : url ?? "a webhook";
 
     private static string Limits(ShadowSpec spec) =>
         (spec.MaxClassFlips is { } flips ? $"; class flips at most {Say.Percent(flips)}" : "")
