@@ -14,7 +14,7 @@ public static class FoundationModule
     /// <summary>Registers the database, the blobs, the journal and the work with a clock. The dialect is SQLite unless the caller registered another one.</summary>
     public static IServiceCollection AddFoundation(this IServiceCollection services, FoundationOptions options)
     {
-        var layout = new DataLayout(options.DataDirectory);
+        var layout = new DataLayout(options.DataDirectory, options.Node);
         services.AddSingleton(options);
         services.AddSingleton(layout);
         services.TryAddSingleton(TimeProvider.System);
@@ -48,19 +48,47 @@ public static class FoundationModule
         return services;
     }
 
-    /// <summary>Runs the Orleans silo inside this process, on a free loopback port and without a gateway.</summary>
-    public static IHostApplicationBuilder AddSilo(this IHostApplicationBuilder builder)
+    /// <summary>
+    /// Runs the Orleans silo inside this process, without a gateway: alone on a free loopback port, or as a node of a cluster whose members stand in the
+    /// database and reach each other at their addresses.
+    /// </summary>
+    /// <param name="builder">The host.</param>
+    /// <param name="node">The node's name; null: alone.</param>
+    /// <param name="address">Where other nodes reach it; port 0 takes a free one. Null: a free loopback port.</param>
+    public static IHostApplicationBuilder AddSilo(this IHostApplicationBuilder builder, string? node = null, IPEndPoint? address = null)
     {
-        var port = FreeLoopbackPort();
+        address ??= new IPEndPoint(IPAddress.Loopback, 0);
+        var port = address.Port > 0 ? address.Port : FreePort(address.Address);
         builder.UseOrleans(silo =>
         {
-            silo.UseLocalhostClustering(port, gatewayPort: 0, serviceId: "slipway", clusterId: "slipway");
+            if (node is null)
+            {
+                silo.UseLocalhostClustering(port, gatewayPort: 0, serviceId: "slipway", clusterId: "slipway");
+            }
+            else
+            {
+                silo.Services.AddSingleton<IMembershipTable>(p => new ClusterTable(p.GetRequiredService<Database>(), node));
+                silo.Services.AddSingleton<IFatalErrorHandler, ClusterLoss>();
+                silo.Configure<ClusterOptions>(o => (o.ServiceId, o.ClusterId) = ("slipway", "slipway"));
+                silo.Configure<SiloOptions>(o => o.SiloName = node);
+                silo.Configure<SiloMessagingOptions>(o => o.ResponseTimeout = TimeSpan.FromSeconds(5));
+                // A process that is killed is known within seconds; one that is only slow on a busy machine is not taken for dead.
+                silo.Configure<ClusterMembershipOptions>(o =>
+                {
+                    o.ProbeTimeout = TimeSpan.FromSeconds(2);
+                    o.NumMissedProbesLimit = 3;
+                    o.TableRefreshTimeout = TimeSpan.FromSeconds(5);
+                    o.IAmAliveTablePublishTimeout = TimeSpan.FromSeconds(5);
+                    o.DefunctSiloExpiration = TimeSpan.FromDays(1);
+                });
+            }
+
             silo.Configure<EndpointOptions>(o =>
             {
-                o.AdvertisedIPAddress = IPAddress.Loopback;
+                o.AdvertisedIPAddress = address.Address;
                 o.SiloPort = port;
                 o.GatewayPort = 0;
-                o.SiloListeningEndpoint = new IPEndPoint(IPAddress.Loopback, port);
+                o.SiloListeningEndpoint = new IPEndPoint(address.Address, port);
             });
         });
         // The silo reports its own start-up at length, and a stall equal to the machine's uptime; people want neither.
@@ -82,9 +110,9 @@ public static class FoundationModule
 
     // The silo always listens and refuses port 0, so a port is found first. Between the two another process could take it,
     // in which case the start fails with a clear message and can be repeated.
-    private static int FreeLoopbackPort()
+    private static int FreePort(IPAddress address)
     {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        using var listener = new TcpListener(address, 0);
         listener.Start();
         return ((IPEndPoint)listener.LocalEndpoint).Port;
     }

@@ -79,6 +79,7 @@ internal static class Sentences
         ["webhook.replayed"] = e => $"sent {Field(e, "event") ?? "an event"} to {Thing(e.Subject)} again",
 
         ["prediction.batch"] = e => $"closed a part of the prediction log{After(" with ", Field(e, "rows"), " predictions")}",
+        ["prediction.deleted"] = e => $"deleted predictions of {Thing(e.Subject)}",
         ["label.deleted"] = e => $"deleted labels of {Thing(e.Subject)}",
         ["monitor.created"] = e => $"began to watch {First(e, "endpoint") ?? Thing(e.Subject)}{After(" for ", First(e, "model-version"))}",
         ["monitor.stopped"] = e => $"stopped {Thing(e.Subject)}",

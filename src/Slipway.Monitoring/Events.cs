@@ -25,6 +25,9 @@ public sealed record MonitorCreated(string MonitorId, string Endpoint, string Mo
 /// <param name="ConfigDigest">SHA-256 of the monitor's configuration from now on.</param>
 public sealed record MonitorReferenced(string MonitorId, string Reference, long ReferenceRows, DateTimeOffset WindowStart, ModelType Type, string ConfigDigest);
 
+/// <summary>Body of `prediction.deleted`: how many predictions were deleted, not which.</summary>
+public sealed record PredictionsDeleted(string Endpoint, int Predictions);
+
 /// <summary>Body of `label.deleted`: how many labels were forgotten, not which.</summary>
 public sealed record LabelsDeleted(string Endpoint, int Predictions, long Revisions);
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Slipway.Monitoring;
 using Slipway.Registry;
@@ -13,6 +14,7 @@ namespace Slipway.Pipelines;
 ///   gate               -> evidence of challenger and champion on the same rows -> a gate request        GateStep
 ///   propose-rollout    -> a rollout that waits for the gate                                              ProposeRolloutStep
 /// (people approve)     -> approval.granted -> the rollout starts, steps, and finishes or aborts          Serving
+/// rollout.job-asked    -> a pipeline run; its end tells the step, and an aborted rollout stops it       OnJobAsync
 /// rollout.finished     -> (the alias champion has moved with it) monitoring goes on against what the     OnFinishedAsync
 ///                         new version was validated on; the monitor of the old version is closed
 /// endpoint.created     -> its first version is the champion that later ones are compared with, and is    OnCreatedAsync
@@ -20,12 +22,74 @@ namespace Slipway.Pipelines;
 /// </code>
 /// An aborted rollout changes neither alias nor monitor: the champion stays what it was.
 /// </summary>
-internal sealed partial class Loop(Triggers triggers, References references, Models models, Monitors monitors, ILogger<Loop> log)
+internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, PipelineRuns runs, Rollouts rollouts, References references, Models models, Monitors monitors, ILogger<Loop> log)
 {
     private const string Champion = "champion";
+    private const string JobKey = "rollout-job";
+    private static readonly Actor Jobs = Actor.System("rollout-jobs");
     private static readonly Actor Self = Actor.System(Monitors.ByDefault);
 
     public Task OnAlertAsync(JournalEntry entry, CancellationToken ct) => triggers.DecideAsync(entry.Read<AlertFired>().AlertId, ct);
+
+    public async Task OnJobAsync(JournalEntry entry, CancellationToken ct)
+    {
+        if (entry.Kind == Events.RunFinished)
+        {
+            var ended = await runs.GetAsync(entry.Read<PipelineRunFinished>().Run, ct);
+            if (ended.StartedBy == Jobs.Principal && ended.Key?.Split('/') is [JobKey, var asking, var attempt, var step])
+            {
+                var why = $"run {ended.Id} {(ended.State == PipelineState.Succeeded ? "succeeded" : $"ended as {ended.State}{(ended.Error is { } error ? $": {error}" : "")}")}";
+                await AnswerAsync(asking, int.Parse(attempt, CultureInfo.InvariantCulture), int.Parse(step, CultureInfo.InvariantCulture), ended.State == PipelineState.Succeeded, why, ct);
+            }
+
+            return;
+        }
+
+        var rollout = entry.Read<RolloutChanged>();
+        if (entry.Kind == Serving.Events.RolloutAborted)
+        {
+            foreach (var run in (await runs.ListAsync(null, 1000, ct)).Where(run => run.FinishedAt is null && run.StartedBy == Jobs.Principal && run.Causes.Contains(entry.Subject)))
+            {
+                await runs.CancelAsync(Jobs, run.Id, ct);
+            }
+
+            return;
+        }
+
+        try
+        {
+            var start = new StartRun { Causes = [entry.Subject], Key = FormattableString.Invariant($"{JobKey}/{rollout.Rollout}/{rollout.Attempt}/{rollout.Step}") };
+            foreach (var step in (await pipelines.GetAsync(rollout.Pipeline!, ct)).Spec.Steps.Where(step => step.Kind == StepSpec.CommandKind))
+            {
+                // A command must know what it is to try.
+                start = start.With($"{step.Name}.environment", new Dictionary<string, string>(step.Read<CommandParameters>().Environment, StringComparer.Ordinal)
+                {
+                    ["SLIPWAY_ROLLOUT"] = rollout.Rollout,
+                    ["SLIPWAY_ENDPOINT"] = rollout.Endpoint,
+                    ["SLIPWAY_CANDIDATE"] = rollout.Candidate,
+                    ["SLIPWAY_STABLE"] = rollout.Stable,
+                });
+            }
+
+            await runs.StartAsync(Jobs, rollout.Pipeline!, start, ct);
+        }
+        catch (SlipwayException e) when (e.Code is ErrorCode.NotFound or ErrorCode.InvalidArgument or ErrorCode.PreconditionFailed)
+        {
+            await AnswerAsync(rollout.Rollout, rollout.Attempt, rollout.Step, false, e.Sentence, ct);
+        }
+    }
+
+    private async Task AnswerAsync(string rollout, int attempt, int step, bool succeeded, string why, CancellationToken ct)
+    {
+        try
+        {
+            await rollouts.AnswerJobAsync(Jobs, rollout, attempt, step, succeeded, why, ct);
+        }
+        catch (SlipwayException e) when (e.Code == ErrorCode.NotFound)
+        {
+            Log.Unasked(log, rollout, why);
+        }
+    }
 
     public async Task OnFinishedAsync(JournalEntry entry, CancellationToken ct)
     {
@@ -81,13 +145,13 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
         {
             try
             {
-                await references.WatchAsync(Self, endpoint, modelVersion, null, null, null, ct);
+                await references.WatchAsync(Self, endpoint, modelVersion, null, null, null, null, null, ct);
             }
             catch (SlipwayException e) when (e.Code == ErrorCode.InvalidArgument)
             {
                 // What a client stored as the reference is none: better watched against its first window than not at all.
                 Log.Unreadable(log, modelVersion, endpoint, e.Sentence);
-                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, null, null, ct);
+                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, null, null, null, null, ct);
             }
         }
     }
@@ -124,7 +188,7 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
             }
             else
             {
-                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, before.Window, before.Thresholds, ct);
+                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, before.Window, before.Thresholds, before.Ranking, before.Forecast, ct);
             }
         }
 
@@ -138,6 +202,9 @@ internal sealed partial class Loop(Triggers triggers, References references, Mod
     {
         [LoggerMessage(LogLevel.Warning, "Monitoring of endpoint {Endpoint} did not go over to {ModelVersion}: {Why}")]
         public static partial void Unwatched(ILogger logger, string modelVersion, string endpoint, string why);
+
+        [LoggerMessage(LogLevel.Warning, "Rollout {Rollout} is gone and cannot be told that {Why}")]
+        public static partial void Unasked(ILogger logger, string rollout, string why);
 
         [LoggerMessage(LogLevel.Warning, "{ModelVersion} on endpoint {Endpoint} is compared with its first window: {Why}")]
         public static partial void Unreadable(ILogger logger, string modelVersion, string endpoint, string why);

@@ -42,7 +42,10 @@ internal sealed class RunRow
 
     public PipelineRun Read() => new(
         Id, Pipeline, (int)Version, FromJson<PipelineSpec>(Spec), Enum.Parse<PipelineState>(State), [.. FromJson<string[]>(Causes).Select(Subject.Parse)], TriggerName, StartedBy,
-        FromJson<string[]>(Authors), Time.FromMicros(CreatedUs), FinishedUs is { } at ? Time.FromMicros(at) : null, CancelledBy, ModelVersion, Error);
+        FromJson<string[]>(Authors), Time.FromMicros(CreatedUs), FinishedUs is { } at ? Time.FromMicros(at) : null, CancelledBy, ModelVersion, Error)
+    {
+        Key = CauseKey,
+    };
 
     public static Task<RunRow?> FindAsync(Session session, string id) =>
         session.FindAsync<RunRow>($"SELECT {Columns} FROM pipelines_runs WHERE id = @id", new { id });

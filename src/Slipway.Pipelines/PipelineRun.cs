@@ -84,6 +84,9 @@ public sealed record PipelineRun(
     string Id, string Pipeline, int Version, PipelineSpec Spec, PipelineState State, IReadOnlyList<Subject> Causes, string? Trigger, string StartedBy,
     IReadOnlyList<string> Authors, DateTimeOffset CreatedAt, DateTimeOffset? FinishedAt, string? CancelledBy, string? ModelVersion, string? Error)
 {
+    /// <summary>What its start was known by, so that it was started once; null: nothing.</summary>
+    public string? Key { get; init; }
+
     /// <summary><c>pipeline-run:ID</c>.</summary>
     public Subject Subject => new("pipeline-run", Id);
 }

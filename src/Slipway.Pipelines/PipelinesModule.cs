@@ -48,6 +48,8 @@ public static class PipelinesModule
         services.AddSubscription<Loop>("pipelines.alerts", Delivery.Once, ["alert.fired"], static (loop, entry, ct) => loop.OnAlertAsync(entry, ct));
         services.AddSubscription<Loop>("pipelines.rollouts", Delivery.Once, [Serving.Events.RolloutFinished], static (loop, entry, ct) => loop.OnFinishedAsync(entry, ct));
         services.AddSubscription<Loop>("pipelines.endpoints", Delivery.Once, [Serving.Events.EndpointCreated], static (loop, entry, ct) => loop.OnCreatedAsync(entry, ct));
+        services.AddSubscription<Loop>(
+            "pipelines.rollout-jobs", Delivery.Once, [Serving.Events.RolloutJobAsked, Serving.Events.RolloutAborted, Events.RunFinished], static (loop, entry, ct) => loop.OnJobAsync(entry, ct));
         return services;
     }
 }

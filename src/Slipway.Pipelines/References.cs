@@ -19,6 +19,10 @@ public sealed class References
     private const string Score = "slipway.score";
     private const string Label = "slipway.label";
 
+    /// <summary>Tags of a version that say what outputs do not tell; a JSON document of the rule each.</summary>
+    private const string RankingTag = "slipway.ranking";
+    private const string ForecastTag = "slipway.forecast";
+
     private const int MostRows = 1_000_000;
 
     private readonly Monitors monitors;
@@ -35,14 +39,18 @@ public sealed class References
     /// <param name="window">How event time is cut; null is weeks against a stored reference, days otherwise.</param>
     /// <param name="thresholds">When points alert; null is the defaults.</param>
     /// <param name="watched">The features to watch; null watches all.</param>
+    /// <param name="ranking">How predictions make rankings; null is what stands beside the reference, or the version's tag.</param>
+    /// <param name="forecast">How predictions make forecasts; null is what stands beside the reference, or the version's tag.</param>
     /// <param name="ct">Stops waiting.</param>
     /// <exception cref="SlipwayException">InvalidArgument when the stored reference cannot be read, or features are chosen and none is stored; Conflict when the version is watched in another way.</exception>
-    public async Task<Monitoring.Monitor> WatchAsync(Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, CancellationToken ct) =>
+    public async Task<Monitoring.Monitor> WatchAsync(
+        Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, RankingRule? ranking, ForecastRule? forecast, CancellationToken ct) =>
         await FindAsync(endpoint, modelVersion, ct) is { } request
-            ? await monitors.WatchAsync(actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds, Watched = watched }, ct)
+            ? await monitors.WatchAsync(
+                actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds, Watched = watched, Ranking = ranking ?? request.Ranking, Forecast = forecast ?? request.Forecast }, ct)
             : watched is not null
                 ? throw SlipwayException.Invalid("the version cannot be watched", $"columns ({string.Join(", ", watched)}) are chosen among those of a reference, and none is stored for {modelVersion}", "give a reference file, or watch all columns")
-                : await WatchFirstWindowAsync(actor, endpoint, modelVersion, window, thresholds, ct);
+                : await WatchFirstWindowAsync(actor, endpoint, modelVersion, window, thresholds, ranking, forecast, ct);
 
     /// <summary>Watches a version on an endpoint against the rows of a file.</summary>
     /// <param name="actor">Who.</param>
@@ -61,10 +69,35 @@ public sealed class References
         return await monitors.WatchAsync(actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds }, ct);
     }
 
-    internal async Task<Monitoring.Monitor> WatchFirstWindowAsync(Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, CancellationToken ct)
+    /// <summary>What a version predicts is told from its outputs, or, where these tell nothing, by who asks or by the version's tags.</summary>
+    internal async Task<Monitoring.Monitor> WatchFirstWindowAsync(
+        Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, RankingRule? ranking, ForecastRule? forecast, CancellationToken ct)
     {
         var version = await models.ResolveAsync(modelVersion, ct);
-        return await monitors.WatchFirstWindowAsync(actor, endpoint, $"{version.Name}/{version.Version}", FeatureNames(version.Signature), window, thresholds, ct);
+        if (ranking is null && forecast is null)
+        {
+            (ranking, forecast) = (Tagged<RankingRule>(version, RankingTag), Tagged<ForecastRule>(version, ForecastTag));
+        }
+
+        return await monitors.WatchFirstWindowAsync(actor, endpoint, $"{version.Name}/{version.Version}", FeatureNames(version.Signature), window, thresholds, ranking, forecast, ct);
+    }
+
+    private static T? Tagged<T>(ModelVersion version, string tag)
+        where T : class
+    {
+        if (!version.Tags.TryGetValue(tag, out var text))
+        {
+            return null;
+        }
+
+        try
+        {
+            return JsonSerializer.Deserialize<T>(text, CanonicalJson.Options);
+        }
+        catch (JsonException e)
+        {
+            throw new SlipwayException(ErrorCode.InvalidArgument, $"the tag {tag} of {version.Name}/{version.Version} cannot be read", e.Message, "write it as JSON, for example {\"query\": \"request\", \"k\": 10} or {\"horizon\": \"steps\"}", e);
+        }
     }
 
     /// <summary>One name a number of the inputs, in their order; empty when the signature does not say how many there are.</summary>
@@ -201,12 +234,20 @@ public sealed class References
     private static WatchRequest Read(string file, Description about)
     {
         var classes = about.Classes ?? [];
+        if (about.Type == ModelType.Forecasting && about.Forecast is null)
+        {
+            throw SlipwayException.Invalid("the stored reference cannot be read", $"{About} says that the model forecasts, and not how: forecast.horizon is missing", $"name the feature that holds the steps ahead in {About}");
+        }
+
         string[] scores = about.Type == ModelType.Multiclass && about.Score is null ? [.. classes.Select(c => $"{Score}.{c}")] : [about.Score ?? Score];
+        string[] ends = about.Lower is { } low && about.Upper is { } high ? [low, high] : [];
         using var duck = Duck.Open([file]);
         using var command = duck.CreateCommand();
-        command.CommandText = $"SELECT {string.Join(", ", about.Features.Concat(scores).Append(about.Label ?? Label).Select(n => $"CAST({Duck.Name(n)} AS DOUBLE)"))} FROM read_parquet({Duck.Text(file)}) LIMIT {MostRows}";
+        command.CommandText = $"SELECT {string.Join(", ", about.Features.Concat(scores).Append(about.Label ?? Label).Concat(ends).Select(n => $"CAST({Duck.Name(n)} AS DOUBLE)"))}, {(about.Query is { } q ? $"CAST({Duck.Name(q)} AS VARCHAR)" : "NULL")} FROM read_parquet({Duck.Text(file)}) LIMIT {MostRows}";
         using var reader = command.ExecuteReader();
         List<float>[] columns = [.. about.Features.Concat(scores).Select(_ => new List<float>(about.Rows))];
+        List<float>[] intervals = [.. ends.Select(_ => new List<float>(about.Rows))];
+        var queries = new List<string?>(about.Rows);
         var labels = new List<double>(about.Rows);
         while (reader.Read())
         {
@@ -216,6 +257,14 @@ public sealed class References
             }
 
             labels.Add(reader.IsDBNull(columns.Length) ? double.NaN : reader.GetDouble(columns.Length));
+            for (var e = 0; e < intervals.Length; e++)
+            {
+                var at = columns.Length + 1 + e;
+                intervals[e].Add(reader.IsDBNull(at) ? float.NaN : (float)reader.GetDouble(at));
+            }
+
+            var queryAt = columns.Length + 1 + intervals.Length;
+            queries.Add(reader.IsDBNull(queryAt) ? null : reader.GetString(queryAt));
         }
 
         float[][] values = [.. columns.Select(c => c.ToArray())];
@@ -228,6 +277,9 @@ public sealed class References
             Classes = classes,
             FeatureNames = about.Features,
             Categorical = about.Categorical ?? [],
+            Ranking = about.Ranking,
+            Forecast = about.Forecast,
+            ScoreOutput = about.Forecast?.LowerOutput is null ? -1 : 0,
             Reference = new ReferenceTable
             {
                 Columns = values[..about.Features.Count],
@@ -236,6 +288,10 @@ public sealed class References
                 // A binary outcome that is not known would count as a negative one.
                 Labels = about.Type == ModelType.Binary && !labels.Exists(double.IsNaN) ? [.. labels.Select(v => v >= 0.5)] : null,
                 Targets = about.Type == ModelType.Binary ? null : [.. labels],
+                Importance = about.Importance,
+                Queries = about.Query is null ? null : [.. queries],
+                Lower = intervals.Length == 2 ? [.. intervals[0]] : null,
+                Upper = intervals.Length == 2 ? [.. intervals[1]] : null,
                 Sources = [.. (about.Sources ?? []).Select(Subject.Parse)],
             },
         };
@@ -251,5 +307,11 @@ public sealed class References
         ModelType Type = ModelType.Binary,
         IReadOnlyList<string>? Classes = null,
         string? Score = null,
-        string? Label = null);
+        string? Label = null,
+        string? Query = null,
+        string? Lower = null,
+        string? Upper = null,
+        RankingRule? Ranking = null,
+        ForecastRule? Forecast = null,
+        IReadOnlyDictionary<string, double>? Importance = null);
 }

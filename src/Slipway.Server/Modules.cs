@@ -17,12 +17,14 @@ public static class Modules
     /// <param name="dataDirectory">The data folder.</param>
     /// <param name="publicUrl">Where people reach the server; null when that is not known.</param>
     /// <param name="serving">Bounds of the data plane; null: as they are without any wish.</param>
-    public static IServiceCollection AddAll(IServiceCollection services, string dataDirectory, string? publicUrl = null, ServingOptions? serving = null) => services
-        .AddFoundation(new FoundationOptions { DataDirectory = dataDirectory })
+    /// <param name="pipelines">What pipelines may do; null: as they are without any wish.</param>
+    /// <param name="node">The process's name among those that share the database; null: it is alone.</param>
+    public static IServiceCollection AddAll(IServiceCollection services, string dataDirectory, string? publicUrl = null, ServingOptions? serving = null, string? node = null, PipelinesOptions? pipelines = null) => services
+        .AddFoundation(new FoundationOptions { DataDirectory = dataDirectory, Node = node })
         .AddGovernance()
         .AddData()
         .AddRegistry()
         .AddMonitoring(new MonitoringOptions { PublicUrl = publicUrl })
         .AddServing(serving)
-        .AddPipelines();
+        .AddPipelines(pipelines);
 }

@@ -38,6 +38,12 @@ public sealed record SlipwayOptions
     /// <summary>A PostgreSQL connection string; null keeps the rows in SQLite inside the data folder.</summary>
     public string? Postgres { get; init; }
 
+    /// <summary>This process's name among the nodes that share one PostgreSQL database and one data folder; null: it is alone.</summary>
+    public string? Node { get; init; }
+
+    /// <summary>Where the other nodes reach this one, as <c>10.0.0.5:5610</c>; null: a free port of this machine's loopback. The wire between nodes is neither encrypted nor authenticated.</summary>
+    public string? NodeAddress { get; init; }
+
     public IdentityMode Identity { get; init; } = IdentityMode.Auto;
 
     /// <summary>How long a stop waits for requests in flight.</summary>
@@ -52,12 +58,31 @@ public sealed record SlipwayOptions
     /// <summary>Whether webhooks of the model registry may post to this machine, by http too.</summary>
     public bool WebhooksToLoopback { get; init; }
 
+    /// <summary>Whether analyses may ask metrics of this machine, such as a Prometheus beside the server.</summary>
+    public bool MetricsFromLoopback { get; init; }
+
+    /// <summary>Whether pipelines may run commands on this machine, as the server's user.</summary>
+    public bool AllowCommands { get; init; }
+
+    // Where commands that pipelines run find the server. A port that is chosen at the start is not known yet.
+    internal string? TrackingUri => (PublicUrl ?? (Urls.Count > 0 ? Urls[0] : null)) is { } url && Uri.TryCreate(url, UriKind.Absolute, out var uri) && uri.Port != 0 ? url : null;
+
     internal bool OnlyLoopback => Urls.Concat(GrpcUrls).All(u => Uri.TryCreate(u, UriKind.Absolute, out var uri) && (uri.IsLoopback || (IPAddress.TryParse(uri.Host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address))));
 
     /// <summary>Every error of these options, empty when they are sound.</summary>
     public IReadOnlyList<string> Problems()
     {
-        var problems = new List<string>(new FoundationOptions { DataDirectory = DataDirectory }.Problems());
+        var problems = new List<string>(new FoundationOptions { DataDirectory = DataDirectory, Node = Node }.Problems());
+        if (Node is not null && Postgres is null)
+        {
+            problems.Add($"node: \"{Node}\" needs a database that nodes can share; name it with --postgres");
+        }
+
+        if (NodeAddress is not null && (Node is null || !IPEndPoint.TryParse(NodeAddress, out var address) || address.Address.Equals(IPAddress.Any) || address.Address.Equals(IPAddress.IPv6Any)))
+        {
+            problems.Add(Node is null ? "node-address: only a node has one; name it with --node" : $"node-address: \"{NodeAddress}\" is not an address of this machine such as 10.0.0.5:5610");
+        }
+
         if (Urls.Count == 0)
         {
             problems.Add("urls: there is no address to listen on");

@@ -1,3 +1,4 @@
+using System.Net;
 using System.Reflection;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -9,6 +10,7 @@ using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 using Slipway.Governance;
+using Slipway.Pipelines;
 using Slipway.Registry;
 using Slipway.Scale;
 using Slipway.Server.Api;
@@ -60,7 +62,7 @@ public sealed class SlipwayServer : IAsyncDisposable
             throw new SlipwayException(ErrorCode.InvalidArgument, "the server's options are wrong", string.Join("; ", problems), "slipway serve --help");
         }
 
-        var layout = new DataLayout(options.DataDirectory);
+        var layout = new DataLayout(options.DataDirectory, options.Node);
         var held = DataLock.Take(layout);
         try
         {
@@ -141,10 +143,11 @@ public sealed class SlipwayServer : IAsyncDisposable
         }
 
         // Hosted services stop in reverse order: whoever wakes work stops before the silo that does it.
-        builder.AddSilo();
+        builder.AddSilo(options.Node, options.NodeAddress is { } own ? IPEndPoint.Parse(own) : null);
         builder.Services.AddSingleton(new RegistryOptions { WebhooksToLoopback = options.WebhooksToLoopback });
-        var serving = new ServingOptions { ModelRepository = options.ModelRepository is { } folder ? Path.GetFullPath(folder) : null };
-        Modules.AddAll(builder.Services, options.DataDirectory, options.PublicUrl, serving);
+        var serving = new ServingOptions { ModelRepository = options.ModelRepository is { } folder ? Path.GetFullPath(folder) : null, MetricsFromLoopback = options.MetricsFromLoopback };
+        var pipelines = new PipelinesOptions { AllowCommands = options.AllowCommands, TrackingUri = options.TrackingUri };
+        Modules.AddAll(builder.Services, options.DataDirectory, options.PublicUrl, serving, options.Node, pipelines);
         builder.Services.AddSingleton<Auth>();
         builder.Services.AddSingleton<Admission>();
         builder.Services.AddSingleton<SignedUrls>();

@@ -470,7 +470,7 @@ public static class Declared
             }
             else if (field.Value is YamlScalar { Value.Length: > 0 })
             {
-                var (name, type) = field.Name switch { "setWeight" or "mirror" => ("percent", typeof(double)), "pause" => ("duration", typeof(TimeSpan)), "webhook" => ("url", typeof(string)), "approve" => ("role", typeof(string)), _ => ("", typeof(string)) };
+                var (name, type) = field.Name switch { "setWeight" or "mirror" => ("percent", typeof(double)), "pause" => ("duration", typeof(TimeSpan)), "webhook" => ("url", typeof(string)), "job" => ("pipeline", typeof(string)), "approve" => ("role", typeof(string)), _ => ("", typeof(string)) };
                 if (name.Length == 0)
                 {
                     Fault(path, field.Value, $"{field.Name} takes a map");

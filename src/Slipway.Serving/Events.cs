@@ -27,6 +27,9 @@ public static class Events
     /// <summary>One step forward; body <see cref="Serving.RolloutChanged"/>.</summary>
     public const string RolloutStepped = "rollout.stepped";
 
+    /// <summary>A job step began: a pipeline is to be run for it; body <see cref="Serving.RolloutChanged"/> with its name.</summary>
+    public const string RolloutJobAsked = "rollout.job-asked";
+
     /// <summary>Body <see cref="Serving.RolloutChanged"/>.</summary>
     public const string RolloutPaused = "rollout.paused";
 
@@ -62,6 +65,9 @@ public sealed record RolloutChanged(
 {
     /// <summary>Of <see cref="Events.RolloutFinished"/>: the version that is stable now; null in older entries, where it is the candidate.</summary>
     public string? Serves { get; init; }
+
+    /// <summary>Of <see cref="Events.RolloutJobAsked"/>: the pipeline.</summary>
+    public string? Pipeline { get; init; }
 
     /// <summary>Shares by variant, stable aside.</summary>
     public IReadOnlyDictionary<string, double>? Weights { get; init; }

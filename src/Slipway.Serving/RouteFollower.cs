@@ -10,7 +10,7 @@ namespace Slipway.Serving;
 /// and a comparison four times a second as a second way, which also sees that leases are renewed. Leases end by this node's own clock, whether or
 /// not the database answers.
 /// </summary>
-internal sealed partial class RouteFollower(Deployments deployments, Routes routes, ServingOptions options, TimeProvider clock, ILogger<RouteFollower> log) : BackgroundService
+internal sealed partial class RouteFollower(Deployments deployments, Routes routes, Nodes nodes, ServingOptions options, TimeProvider clock, ILogger<RouteFollower> log) : BackgroundService
 {
     private static readonly TimeSpan RetryLoad = TimeSpan.FromSeconds(30);
     private readonly Dictionary<string, (long Revision, DateTimeOffset Until)> _failed = new(StringComparer.Ordinal);
@@ -69,6 +69,21 @@ internal sealed partial class RouteFollower(Deployments deployments, Routes rout
         }
 
         routes.Expire(leasesOnly: false);
+        await nodes.ReportAsync(stored.Where(row => row.LeaseUntil > 0).Select(row => row.Name), ct);
+    }
+
+    public override async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await base.StopAsync(cancellationToken);
+        try
+        {
+            await nodes.LeaveAsync(cancellationToken);
+        }
+        catch (SlipwayException e) when (e.Code == ErrorCode.Unavailable)
+        {
+            // Without the database nobody can be told; the others take this node for gone when it has been silent for long enough.
+            Log.NotLeft(log, e);
+        }
     }
 
     protected override Task ExecuteAsync(CancellationToken stoppingToken) => Task.WhenAll(PollAsync(stoppingToken), WatchLeasesAsync(stoppingToken));
@@ -114,6 +129,9 @@ internal sealed partial class RouteFollower(Deployments deployments, Routes rout
     {
         [LoggerMessage(LogLevel.Error, "Endpoint {Endpoint} cannot serve route revision {Revision} on this node; it is tried again later")]
         public static partial void NotServed(ILogger logger, Exception e, string endpoint, long revision);
+
+        [LoggerMessage(LogLevel.Warning, "The other nodes cannot be told that this one stops")]
+        public static partial void NotLeft(ILogger logger, Exception e);
 
         [LoggerMessage(LogLevel.Error, "The stored routes cannot be read; this node goes on with those it has")]
         public static partial void NotRead(ILogger logger, Exception e);

@@ -26,6 +26,7 @@ public static class ServingModule
         services.AddSingleton<Routes>();
         services.AddSingleton<Inference>();
         services.AddSingleton<Deployments>();
+        services.AddSingleton<Nodes>();
         services.AddSingleton<RouteFollower>();
         services.AddSingleton<ModelRepository>();
         services.AddSingleton<RolloutTransitions>();
@@ -37,7 +38,7 @@ public static class ServingModule
             p.GetRequiredService<Deployments>(), p.GetRequiredService<LoadedModels>(), p.GetRequiredService<Routes>(), p.GetRequiredService<Inference>(),
             p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Gates>(), p.GetRequiredService<ModelRepository>(), p.GetRequiredService<Monitoring.Predictions>()));
         services.AddSingleton(p => new Rollouts(
-            p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<RolloutObserver>(), p.GetRequiredService<Deployments>(), p.GetRequiredService<Routes>(),
+            p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<RolloutObserver>(), p.GetRequiredService<Deployments>(), p.GetRequiredService<Routes>(), p.GetRequiredService<Nodes>(),
             p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Access>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new RolloutReports(
             p.GetRequiredService<Rollouts>(), p.GetRequiredService<Endpoints>(), p.GetRequiredService<ExperimentObserver>(), p.GetRequiredService<Monitoring.Labels>(), p.GetRequiredService<TimeProvider>()));

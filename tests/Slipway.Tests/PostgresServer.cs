@@ -28,20 +28,40 @@ internal sealed class PostgresServer : IAsyncDisposable
     {
         var server = await Shared.Value;
         Assert.SkipWhen(server is null, "PostgreSQL is not installed (./test installs it)");
-        var name = $"t{Interlocked.Increment(ref server!.databases)}";
-        await using var connection = new NpgsqlConnection(server.Connection("postgres"));
+        return await server!.CreateDatabaseAsync();
+    }
+
+    /// <summary>A server of one test's own, which may stop it; skips the test when the machine has no PostgreSQL.</summary>
+    public static async Task<PostgresServer> OwnAsync()
+    {
+        var server = await StartAsync();
+        Assert.SkipWhen(server is null, "PostgreSQL is not installed (./test installs it)");
+        return server!;
+    }
+
+    public async Task<string> CreateDatabaseAsync()
+    {
+        var name = $"t{Interlocked.Increment(ref databases)}";
+        await using var connection = new NpgsqlConnection(Connection("postgres"));
         await connection.OpenAsync();
         await using var command = connection.CreateCommand();
         command.CommandText = $"CREATE DATABASE {name}";
         await command.ExecuteNonQueryAsync();
-        return server.Connection(name);
+        return Connection(name);
     }
+
+    /// <summary>Ends it as a crash would.</summary>
+    public Task CrashAsync() => RunAsync(prefix, Path.Combine(bin, "pg_ctl"), "-D", Path.Combine(folder, "data"), "-m", "immediate", "-w", "stop");
+
+    public Task BeginAsync() => RunAsync(
+        prefix, Path.Combine(bin, "pg_ctl"), "-D", Path.Combine(folder, "data"), "-w", "-l", Path.Combine(folder, "log"), "-o",
+        $"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=300 -c shared_buffers=64MB", "start");
 
     public static ValueTask StopSharedAsync() => Shared.IsValueCreated && Shared.Value.IsCompletedSuccessfully && Shared.Value.GetAwaiter().GetResult() is { } server ? server.DisposeAsync() : ValueTask.CompletedTask;
 
     public async ValueTask DisposeAsync()
     {
-        await RunAsync(prefix, Path.Combine(bin, "pg_ctl"), "-D", Path.Combine(folder, "data"), "-m", "immediate", "-w", "stop");
+        await CrashAsync();
         Directory.Delete(folder, recursive: true);
     }
 
@@ -74,8 +94,9 @@ internal sealed class PostgresServer : IAsyncDisposable
 
         var data = Path.Combine(folder, "data");
         await RunAsync(prefix, Path.Combine(bin, "initdb"), "-D", data, "-U", "slipway", "-A", "trust", "-E", "UTF8", "--locale=C", "-N");
-        await RunAsync(prefix, Path.Combine(bin, "pg_ctl"), "-D", data, "-w", "-l", Path.Combine(folder, "log"), "-o", $"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=300 -c shared_buffers=64MB", "start");
-        return new PostgresServer(folder, bin, prefix, port);
+        var server = new PostgresServer(folder, bin, prefix, port);
+        await server.BeginAsync();
+        return server;
     }
 
     private static async Task RunAsync(string[] prefix, string program, params string[] args)

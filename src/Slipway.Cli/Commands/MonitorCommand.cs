@@ -16,6 +16,7 @@ internal static class MonitorCommand
     [
         "rows", "psi", "missing_rate", "unseen_rate", "score_psi", "concept_gap",
         "auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", "calibration_error", "macro_f1", "macro_precision", "macro_recall", "mae", "rmse", "mean_error", "r2", "mape",
+        "ndcg", "map", "mrr", "precision_at_k", "recall_at_k", "hit_rate", "smape", "wape", "mase", "rmsse", "tracking_signal", "skill", "interval_coverage", "interval_width", "winkler", "pinball_lower", "pinball_upper",
         "estimated_auc", "estimated_accuracy", "estimated_macro_f1", "estimated_mae",
         "error_rate", "latency_p50", "latency_p95", "latency_p99", "throughput",
     ];
@@ -36,13 +37,20 @@ internal static class MonitorCommand
                 .Does(globals, terminal, s => s.ListAsync($"monitors{Query.Of(("endpoint", s.Value(endpoint)))}", s.Value(limit), Columns)),
             new Verb("show", "Shows a monitor", "slipway monitor show 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor show 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
                 .With(monitor)
-                .Does(globals, terminal, s => s.ShowAsync($"monitors/{s.About("monitors", s.Value(monitor), "id")}", [.. Columns.Select(c => c with { Wide = false }), new("THRESHOLDS", "thresholds")])),
+                .Does(globals, terminal, s => s.ShowAsync($"monitors/{s.About("monitors", s.Value(monitor), "id")}", [.. Columns.Select(c => c with { Wide = false }), new("FALSE ALERTS A MONTH", e => Output.Rounded(Output.At(e, "falseAlertsAMonth"))), new("THRESHOLDS", "thresholds")])),
+            new Verb("moved", "Lists what moved most, each feature and the output", "slipway monitor moved 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor moved 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
+                .With(monitor, limit)
+                .Does(globals, terminal, s => s.ListAsync(
+                    $"monitors/{s.About("monitors", s.Value(monitor), "id")}/moved", s.Value(limit),
+                    new("RANK", "rank"), new("COLUMN", "column"), new("ALERTS", "alerts"), new("WINDOWS", "windows"), new("STRONGEST", e => Output.Rounded(Output.At(e, "strongest"))), new("IN", "strongestAt"),
+                    new("WITH PERFORMANCE", e => Output.Rounded(Output.At(e, "correlation"))), new("IMPORTANCE", e => Output.Rounded(Output.At(e, "importance"))))),
             new Verb("points", "Lists what was measured, newest window first", "slipway monitor points 0193a7c2f0d27f3c9a41b6d0a2e5c001 --metric auc", "slipway monitor points 0193a7c2f0d27f3c9a41b6d0a2e5c001 --metric psi --column distance -o json")
                 .With(monitor, metric, column, limit)
                 .Does(globals, terminal, s => s.ListAsync(
                     $"monitors/{s.About("monitors", s.Value(monitor), "id")}/points{Query.Of(("metric", s.Value(metric)), ("column", s.Value(column)))}", s.Value(limit),
                     new("WINDOW", "windowStart"), new("METRIC", "metric"), new("COLUMN", "column"), new("VALUE", e => Output.Rounded(Output.At(e, "value"))), new("N", "n"), new("STATE", "state"),
-                    new("LEVEL", "level"), new("LIMIT", e => Limits(e)), new("WHY", "why", wide: true))),
+                    new("LEVEL", "level"), new("LIMIT", e => Limits(e)), new("PHASE", "phase"), new("LATE", "lateRows", wide: true), new("REVISION", "revision", wide: true), new("WHY", "why", wide: true))),
+            Merged(globals, terminal),
             new Verb("run", "Looks at the windows that are complete now", "slipway monitor run 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor run 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
                 .With(monitor)
                 .Does(globals, terminal, async s =>
@@ -77,16 +85,24 @@ internal static class MonitorCommand
         var version = new Argument<string>("version") { Description = "The version, as MODEL/VERSION or MODEL@ALIAS" };
         var reference = new Option<string?>("--reference") { Description = "CSV or Parquet file of the rows it was validated on; otherwise those stored with its run, or its first full window", HelpName = "file" };
         var type = new Option<string?>("--type") { Description = "What the model predicts (of --reference; binary when absent)" };
-        type.AcceptOnlyFromAmong("binary", "multiclass", "regression");
+        type.AcceptOnlyFromAmong("binary", "multiclass", "regression", "ranking", "forecasting");
         var score = new Option<string?>("--score") { Description = "Column of the score, the predicted number or class; of classes also the start of the columns SCORE.CLASS with probabilities", HelpName = "column" };
         var target = new Option<string?>("--target") { Description = "Column of what came true", HelpName = "column" };
         var window = new Option<string?>("--window") { Description = "How event time is cut; a week against a reference, a day without one" };
         window.AcceptOnlyFromAmong("day", "hour", "week", "month");
+        var lateness = new Option<int?>("--lateness") { Description = "Minutes that predictions may come late before a window is final; 60 when absent", HelpName = "minutes" };
+        var recompute = new Option<bool>("--recompute-late") { Description = "Measure a window again when predictions come later still" };
+        var query = new Option<string?>("--query") { Description = "Of rankings: which predictions answer one query: request, entity, or the feature (or column of --reference) that holds its number; request when absent", HelpName = "column" };
+        var depth = new Option<int?>("--k") { Description = "Of rankings: how deep people look; 10 when absent" };
+        var horizon = new Option<string?>("--horizon") { Description = "Of forecasts: the feature that holds how many steps ahead a prediction is", HelpName = "column" };
+        var season = new Option<int?>("--season") { Description = "Of forecasts: steps of one season; 1 when absent" };
+        var lower = new Option<string?>("--lower") { Description = "Column of the lower end of a forecast's interval; the model's outputs are then forecast, lower and upper end", HelpName = "column" };
+        var upper = new Option<string?>("--upper") { Description = "Column of the upper end", HelpName = "column" };
         var watch = new Option<string[]>("--watch") { Description = "Only these features", AllowMultipleArgumentsPerToken = true, HelpName = "column" };
         return new Verb(
             "create", "Watches a version on an endpoint", "slipway monitor create late flights/3 --reference validation.parquet --score p --target late",
             "slipway monitor create prices prices/1 --reference sold.csv --type regression --score predicted --target price --window day --watch area age")
-            .With(endpoint, version, reference, type, score, target, window, watch)
+            .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, lateness, recompute, watch)
             .Does(globals, terminal, async s =>
             {
                 var monitor = new
@@ -96,7 +112,12 @@ internal static class MonitorCommand
                     type = s.Value(type),
                     score = s.Value(score),
                     target = s.Value(target),
-                    window = s.Value(window) is { } period ? new { period = period == "hour" ? "hours" : period, hours = period == "hour" ? 1 : 0, lateness = "01:00:00" } : null,
+                    window = Rule(s.Value(window), s.Value(lateness), s.Value(recompute), s.Value(reference) is null ? "day" : "week"),
+                    query = s.Value(reference) is not null && s.Value(query) is not ("request" or "entity") ? s.Value(query) : null,
+                    lower = s.Value(lower),
+                    upper = s.Value(upper),
+                    ranking = s.Value(query) is null && s.Value(depth) is null ? null : new { query = s.Value(query) ?? "request", k = s.Value(depth) ?? 10 },
+                    forecast = s.Value(horizon) is { } steps ? new { horizon = steps, season = s.Value(season) ?? 1, lowerOutput = s.Value(lower) is null ? (int?)null : 1, upperOutput = s.Value(upper) is null ? (int?)null : 2 } : null,
                     watch = s.Value(watch) is { Length: > 0 } columns ? columns : null,
                 };
                 Column[] shown = [.. Columns.Select(c => c with { Wide = false })];
@@ -118,6 +139,36 @@ internal static class MonitorCommand
                 return ExitCodes.Done;
             });
     }
+
+    private static object? Rule(string? period, int? minutes, bool recompute, string otherwise)
+    {
+        if (period is null && minutes is null && !recompute)
+        {
+            return null;
+        }
+
+        period ??= otherwise;
+        return new { period = period == "hour" ? "hours" : period, hours = period == "hour" ? 1 : 0, lateness = TimeSpan.FromMinutes(minutes ?? 60).ToString("c"), recomputeLate = recompute };
+    }
+
+    private static Verb Merged(Globals globals, Terminal terminal)
+    {
+        var (monitor, limit) = (Opt.Id("monitor"), Opt.Limit());
+        var period = new Option<string>("--period") { Description = "What windows are put together to", DefaultValueFactory = _ => "day" };
+        period.AcceptOnlyFromAmong("window", "day", "week", "month");
+        var against = new Option<string>("--against") { Description = "What each period is compared with; trailing is the seven before", DefaultValueFactory = _ => "reference" };
+        against.AcceptOnlyFromAmong("reference", "previous", "trailing", "last-week");
+        var column = new Option<string?>("--column") { Description = "Only this feature" };
+        return new Verb("merged", "Columns over longer periods, from the sketches of the windows", "slipway monitor merged 0193a7c2f0d27f3c9a41b6d0a2e5c001 --period week", "slipway monitor merged 0193a7c2f0d27f3c9a41b6d0a2e5c001 --period window --against last-week --column distance -o json")
+            .With(monitor, period, against, column, limit)
+            .Does(globals, terminal, s => s.ListAsync(
+                $"monitors/{s.About("monitors", s.Value(monitor), "id")}/merged{Query.Of(("period", s.Value(period)), ("against", s.Value(against)), ("column", s.Value(column)))}", s.Value(limit),
+                new("FROM", "windowStart"), new("WINDOWS", "windows"), new("METRIC", "metric"), new("COLUMN", "column"), new("ROWS", "rows"), new("PSI", e => Output.Rounded(Output.At(e, "psi"))), new("STATE", "state"), new("LEVEL", "level"),
+                new("MEAN", e => Output.Rounded(Output.At(e, "mean"))) { Wide = true }, new("MEDIAN", e => Output.Rounded(Median(e))) { Wide = true }, new("DISTINCT", "distinct", wide: true), new("WHY", "why", wide: true)));
+    }
+
+    /// <summary>Levels of quantiles have a point in their name.</summary>
+    private static JsonElement Median(JsonElement merged) => Output.At(merged, "quantiles") is { ValueKind: JsonValueKind.Object } quantiles && quantiles.TryGetProperty("0.5", out var median) ? median : default;
 
     private static Verb Accept(Globals globals, Terminal terminal)
     {

@@ -31,6 +31,9 @@ internal static class RolloutCommand
             new Verb("timeline", "Lists what happened to a rollout", "slipway rollout timeline 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway rollout timeline 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
                 .With(rollout, limit)
                 .Does(globals, terminal, s => s.ListAsync($"rollouts/{s.About("rollouts", s.Value(rollout), "id")}/timeline", s.Value(limit), new("AT", "at"), new("EVENT", "kind"), new("STATE", "state"), new("SHARE", e => Output.Text(Output.At(e, "percent")) + " %"), new("ACTOR", "actor"), new("CAUSE", "cause"))),
+            new Verb("nodes", "Lists the nodes with the shares that each really serves", "slipway rollout nodes 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway rollout nodes 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
+                .With(rollout, limit)
+                .Does(globals, terminal, s => s.ListAsync($"rollouts/{s.About("rollouts", s.Value(rollout), "id")}/nodes", s.Value(limit), new("NODE", "node"), new("LIVE", e => Output.At(e, "live").GetBoolean() ? "yes" : "no"), new("REVISION", "revision"), new("CURRENT", e => Output.At(e, "current").GetBoolean() ? "yes" : "no"), new("SERVES", e => Shares(Output.At(e, "shares"))), new("TAKES THE STEPS", e => Output.At(e, "drives").GetBoolean() ? "yes" : "no"), new("WHY", "why"))),
             Watch(globals, terminal),
             DeclaredCommands.Lint(globals, terminal),
             Plan(globals, terminal),
@@ -148,9 +151,22 @@ internal static class RolloutCommand
             .. Output.At(shares, "items").EnumerateArray().Select(v =>
                 $"{Output.Text(Output.At(v, "name")),-12} {Output.Text(Output.At(v, "modelVersion")),-20} {Output.Text(Output.At(v, "percent")) + " %",8} {(Output.Number(Output.At(v, "actual")) is { } actual ? FormattableString.Invariant($"{actual:0.0} %") : "-"),8} {Output.Text(Output.At(v, "requests")),9} {Output.Text(Output.At(v, "errors")),7} {(Output.Number(Output.At(v, "p95Micros")) is { } p95 ? FormattableString.Invariant($"{p95 / 1000:0.00} ms") : "-"),10}"),
             "",
+            .. await NodesAsync(s, now),
+            "",
             .. Checks(now),
         ];
     }
+
+    /// <summary>What is set and what each node really serves.</summary>
+    private static async Task<IEnumerable<string>> NodesAsync(Session s, JsonElement now)
+    {
+        var nodes = await s.Client.GetAsync<JsonElement>($"rollouts/{Output.Text(Output.At(now, "id"))}/nodes", s.Stop);
+        return Output.At(nodes, "items").EnumerateArray().Select(node =>
+            $"node {Output.Text(Output.At(node, "node"))}{(Output.At(node, "live").GetBoolean() ? "" : " (silent)")}: revision {Output.Text(Output.At(node, "revision"))} of {Output.Text(Output.At(nodes, "revision"))}, {Shares(Output.At(node, "shares"))}"
+            + (Output.At(node, "drives").GetBoolean() ? ", takes the steps" : "") + (Output.At(node, "why") is { ValueKind: JsonValueKind.String } why ? $": {why.GetString()}" : ""));
+    }
+
+    private static string Shares(JsonElement shares) => string.Join(", ", shares.EnumerateObject().Select(share => $"{share.Name} {Output.Text(share.Value)} %"));
 
     /// <summary>A line for each new event of the timeline.</summary>
     private static async Task<JsonElement> FollowAsync(Session s, string id)
@@ -218,7 +234,7 @@ internal static class RolloutCommand
             .Does(globals, terminal, async s =>
             {
                 var rollouts = (await DeclaredCommands.ReadAsync(s, s.Value(file))).Select(item => item.Rollout).OfType<ProposeRollout>().ToList();
-                var rows = rollouts.SelectMany(rollout => rollout.Spec.Planned().Steps.Select((step, i) => JsonSerializer.SerializeToElement(new { endpoint = rollout.Endpoint, step = i + 1, kind = step.Kind, does = Step(JsonSerializer.SerializeToElement(step, SlipwayClient.Json)) }))).ToList();
+                var rows = rollouts.SelectMany(rollout => rollout.Spec.Planned().Steps.Select((step, i) => JsonSerializer.SerializeToElement(new { endpoint = rollout.Endpoint, step = i + 1, kind = step.Kind, does = step.Words }))).ToList();
                 s.Out.List(rows, more: false, new("ENDPOINT", "endpoint"), new("STEP", "step"), new("KIND", "kind"), new("DOES", "does"));
                 return ExitCodes.Done;
             });
@@ -327,7 +343,7 @@ internal static class RolloutCommand
     {
         var at = (int)(Output.Number(Output.At(rollout, "status.step")) ?? 0);
         return Output.At(rollout, "spec.steps").EnumerateArray().Select((step, i) =>
-            $"{(i < at ? "done" : i == at && !Ended(rollout) ? "now " : "    ")}  {i + 1}. {Step(step)}{(i == at && !Ended(rollout) ? Clock(rollout, step, now) : "")}");
+            $"{(i < at ? "done" : i == at && !Ended(rollout) ? "now " : "    ")}  {i + 1}. {step.Deserialize<RolloutStep>(SlipwayClient.Json)!.Words}{(i == at && !Ended(rollout) ? Clock(rollout, step, now) : "")}");
     }
 
     // How long the present step has run, and when it ends by itself.
@@ -342,26 +358,6 @@ internal static class RolloutCommand
         var spent = now > began ? now - began : TimeSpan.Zero;
         var until = Output.At(step, "duration") is { ValueKind: JsonValueKind.String } duration && TimeSpan.TryParse(duration.GetString(), CultureInfo.InvariantCulture, out var wait) ? $", until {(began + wait).UtcDateTime:HH:mm:ss} UTC" : "";
         return $"  ({Duration.Text(spent)}{until})";
-    }
-
-    private static string Step(JsonElement step)
-    {
-        var variant = Output.At(step, "variant") is { ValueKind: JsonValueKind.String } named ? named.GetString() : "the candidate";
-        return Output.Text(Output.At(step, "kind")) switch
-        {
-            "setWeight" => $"give {Output.Text(Output.At(step, "percent"))} % to {variant}",
-            "pause" => Output.At(step, "duration") is { ValueKind: JsonValueKind.String } duration && TimeSpan.TryParse(duration.GetString(), CultureInfo.InvariantCulture, out var wait) ? $"wait {Duration.Text(wait)}" : "wait for a promotion",
-            "analysis" => Output.At(step, "background") is { ValueKind: JsonValueKind.True } ? "compare candidate and stable beside the later steps" : "compare candidate and stable",
-            "experiment" => "wait for the experiment's decision",
-            "bandit" => "let shares follow the rewards",
-            "compare" => "compare answers to the same requests, pair by pair",
-            "mirror" => Output.Number(Output.At(step, "percent")) > 0 ? $"copy {Output.Text(Output.At(step, "percent"))} % of the requests to {variant}" : $"end the copies to {variant}",
-            "match" => Output.At(step, "clear") is { ValueKind: JsonValueKind.True } ? $"end the matches of {variant}" : $"send matched requests to {variant}",
-            "warm" => $"load {variant}",
-            "approve" => Output.At(step, "role") is { ValueKind: JsonValueKind.String } role ? $"wait for an approval by a person with the role {role.GetString()}" : "wait for an approval",
-            "webhook" => $"ask {Output.Text(Output.At(step, "url"))}",
-            var other => other,
-        };
     }
 
     private static IEnumerable<string> Checks(JsonElement rollout) => Output.At(rollout, "lastAnalysis.checks") is { ValueKind: JsonValueKind.Array } checks

@@ -19,13 +19,17 @@ internal static class ServeCommand
         var grpc = new Option<string[]>("--grpc-urls") { Description = "Addresses of gRPC (HTTP/2 without TLS); none switches it off", DefaultValueFactory = _ => [SlipwayOptions.DefaultGrpcUrl], AllowMultipleArgumentsPerToken = true, HelpName = "address" };
         var repository = new Option<string?>("--model-repository") { Description = "Serve this folder of MODEL/VERSION/model.onnx as it is, beside the endpoints", HelpName = "folder" };
         var postgres = new Option<string?>("--postgres") { Description = "Keep the rows in PostgreSQL: a connection string (or SLIPWAY_POSTGRES)", DefaultValueFactory = _ => terminal.Environment("SLIPWAY_POSTGRES"), HelpName = "connection" };
+        var node = new Option<string?>("--node") { Description = "This process's name among the nodes that share --postgres and --data (or SLIPWAY_NODE)", DefaultValueFactory = _ => terminal.Environment("SLIPWAY_NODE"), HelpName = "name" };
+        var nodeAddress = new Option<string?>("--node-address") { Description = "Where the other nodes reach this one, in a private network; without it they run on this machine", HelpName = "address" };
         var identity = new Option<string>("--identity") { Description = "auto, single-user or required", DefaultValueFactory = _ => "auto" };
         identity.AcceptOnlyFromAmong("auto", "single-user", "required");
         var publicUrl = new Option<string?>("--public-url") { Description = "Where people reach the server; links in messages begin with it (or SLIPWAY_PUBLIC_URL)", DefaultValueFactory = _ => terminal.Environment("SLIPWAY_PUBLIC_URL"), HelpName = "address" };
         var verbose = new Option<bool>("--verbose") { Description = "Log every request" };
         var loopback = new Option<bool>("--webhooks-to-loopback") { Description = "Webhooks of the model registry may post to this machine" };
+        var metrics = new Option<bool>("--metrics-from-loopback") { Description = "Analyses of rollouts may ask metrics of this machine" };
+        var commands = new Option<bool>("--allow-commands") { Description = "Pipelines may run commands on this machine, as the server's user" };
         return new Verb("serve", "Runs the server, its pages and its interfaces", "slipway serve", "slipway serve --data /var/lib/slipway --urls http://0.0.0.0:5600")
-            .With(data, urls, grpc, repository, postgres, identity, publicUrl, loopback, verbose)
+            .With(data, urls, grpc, repository, postgres, node, nodeAddress, identity, publicUrl, loopback, metrics, commands, verbose)
             .Does(globals, terminal, s => ServeAsync(
                 s,
                 s.Value(data)!,
@@ -33,13 +37,17 @@ internal static class ServeCommand
                 GrpcAddresses(s, grpc),
                 s.Value(repository),
                 s.Value(postgres),
+                s.Value(node),
+                s.Value(nodeAddress),
                 s.Value(identity)!,
                 s.Value(publicUrl),
                 s.Value(loopback),
+                s.Value(metrics),
+                s.Value(commands),
                 s.Value(verbose)));
     }
 
-    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, IReadOnlyList<string> grpcUrls, string? repository, string? postgres, string identity, string? publicUrl, bool loopback, bool verbose)
+    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, IReadOnlyList<string> grpcUrls, string? repository, string? postgres, string? node, string? nodeAddress, string identity, string? publicUrl, bool loopback, bool metrics, bool commands, bool verbose)
     {
         var options = new SlipwayOptions
         {
@@ -48,8 +56,12 @@ internal static class ServeCommand
             GrpcUrls = grpcUrls,
             ModelRepository = repository,
             Postgres = string.IsNullOrEmpty(postgres) ? null : postgres,
+            Node = string.IsNullOrEmpty(node) ? null : node,
+            NodeAddress = nodeAddress,
             Identity = identity switch { "single-user" => IdentityMode.SingleUser, "required" => IdentityMode.Required, _ => IdentityMode.Auto },
             WebhooksToLoopback = loopback,
+            MetricsFromLoopback = metrics,
+            AllowCommands = commands,
             PublicUrl = string.IsNullOrEmpty(publicUrl) ? null : publicUrl.TrimEnd('/'),
             Verbose = verbose,
         };
@@ -117,6 +129,11 @@ internal static class ServeCommand
         var text = s.Terminal.Out;
         await text.WriteLineAsync($"Slipway {SlipwayServer.Version.Split('+')[0]} is ready:  {url}   ({who}; Ctrl-C stops it)");
         await text.WriteLineAsync($"  data:   {Path.GetFullPath(server.Options.DataDirectory)}{(server.Options.Postgres is null ? "" : " (rows in PostgreSQL)")}");
+        if (server.Options.Node is { } node)
+        {
+            await text.WriteLineAsync($"  node:   {node}");
+        }
+
         if (server.GrpcUrls.Count > 0)
         {
             await text.WriteLineAsync($"  gRPC:   {string.Join(", ", server.GrpcUrls)}   (Open Inference Protocol, HTTP/2 without TLS)");

@@ -145,15 +145,24 @@ internal sealed class JournalKeys
 
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         var secret = RandomNumberGenerator.GetBytes(KeySize);
-        var temporary = path + ".tmp";
+        var temporary = $"{path}.{Ids.New()}.tmp";
         using (var file = new FileStream(temporary, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite }))
         {
             file.Write(secret);
             file.Flush(flushToDisk: true);
         }
 
-        File.Move(temporary, path);
-        return secret;
+        try
+        {
+            File.Move(temporary, path);
+            return secret;
+        }
+        catch (IOException) when (File.Exists(path))
+        {
+            // Another node that starts at the same moment was faster, and its key counts.
+            File.Delete(temporary);
+            return Secret(path, create);
+        }
     }
 
     private sealed class KeyRow

@@ -149,7 +149,7 @@ internal sealed partial class JournalPump(
 
         signedAt = clock.GetTimestamp();
         Directory.CreateDirectory(Path.GetDirectoryName(layout.Checkpoint)!);
-        var temporary = layout.Checkpoint + ".tmp";
+        var temporary = Path.Combine(layout.Temporary, "checkpoint");
         await using (var file = new FileStream(temporary, FileMode.Create, FileAccess.Write))
         {
             await file.WriteAsync(System.Text.Encoding.UTF8.GetBytes(new Checkpoint(keys.Origin, tree.Size, tree.Root()).Sign(keys)), ct);

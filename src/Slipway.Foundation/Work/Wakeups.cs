@@ -21,26 +21,57 @@ public interface IClockedWork
 }
 
 /// <summary>Wakes clocked work now.</summary>
-public sealed class Wakeups(IServiceProvider services)
+public sealed partial class Wakeups(IServiceProvider services, ILogger<Wakeups> log)
 {
-    /// <summary>Makes the work of that key take a step soon. Returns without waiting for the step.</summary>
-    public Task WakeAsync(string kind, string key)
+    /// <summary>
+    /// Makes the work of that key take a step soon. Returns without waiting for the step. While the node that has the work is lost and not yet missed nobody can be
+    /// woken; what was written before stays, and the others take the work up as soon as they miss that node.
+    /// </summary>
+    public async Task WakeAsync(string kind, string key)
     {
         // Without a silo (module tests, offline commands) nobody's clock runs, and tests take steps by hand.
-        var grains = services.GetService<IGrainFactory>();
-        return grains is null ? Task.CompletedTask : grains.GetGrain<IClockGrain>($"{kind}/{key}").WakeAsync();
+        if (services.GetService<IGrainFactory>() is not { } grains)
+        {
+            return;
+        }
+
+        try
+        {
+            await grains.GetGrain<IClockGrain>($"{kind}/{key}").WakeAsync();
+        }
+        catch (Exception e) when (e is OrleansException or TimeoutException)
+        {
+            Log.NotWoken(log, e, kind, key);
+        }
+    }
+
+    private static partial class Log
+    {
+        [LoggerMessage(LogLevel.Warning, "{Kind} {Key} cannot be woken now: the node that has it does not answer; the sweep does it")]
+        public static partial void NotWoken(ILogger logger, Exception e, string kind, string key);
     }
 }
 
-/// <summary>Wakes everything that is open, at the start and then each minute, so that no reminder has to survive a crash.</summary>
-internal sealed partial class Sweep(IEnumerable<IClockedWork> works, Wakeups wakeups, TimeProvider clock, ILogger<Sweep> log) : BackgroundService
+/// <summary>
+/// Wakes everything that is open: at the start, each minute, and when a node of the cluster is lost, whose work the others then take up. So no reminder has to
+/// survive a crash.
+/// </summary>
+internal sealed partial class Sweep(IEnumerable<IClockedWork> works, Wakeups wakeups, IServiceProvider services, TimeProvider clock, ILogger<Sweep> log) : BackgroundService
 {
     private static readonly TimeSpan Period = TimeSpan.FromMinutes(1);
+    private readonly SemaphoreSlim lost = new(0, 1);
 
-    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    public override void Dispose()
     {
-        using var timer = new PeriodicTimer(Period, clock);
-        do
+        base.Dispose();
+        lost.Dispose();
+    }
+
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) => Task.WhenAll(SweepAsync(stoppingToken), WatchAsync(stoppingToken));
+
+    private async Task SweepAsync(CancellationToken stoppingToken)
+    {
+        while (!stoppingToken.IsCancellationRequested)
         {
             foreach (var work in works)
             {
@@ -56,8 +87,37 @@ internal sealed partial class Sweep(IEnumerable<IClockedWork> works, Wakeups wak
                     Log.Failed(log, e, work.Kind);
                 }
             }
+
+            using var minute = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken);
+            await Task.WhenAny(Task.Delay(Period, clock, minute.Token), lost.WaitAsync(minute.Token)).ConfigureAwait(false);
+            await minute.CancelAsync();
         }
-        while (await timer.WaitForNextTickAsync(stoppingToken).AsTask().ContinueWith(t => t.IsCompletedSuccessfully && t.GetAwaiter().GetResult(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default));
+    }
+
+    private async Task WatchAsync(CancellationToken stoppingToken)
+    {
+        if (services.GetService<IClusterMembershipService>() is not { } cluster)
+        {
+            return;
+        }
+
+        var dead = new HashSet<SiloAddress>();
+        try
+        {
+            await foreach (var members in cluster.MembershipUpdates.WithCancellation(stoppingToken))
+            {
+                var known = dead.Count;
+                dead.UnionWith(members.Members.Values.Where(member => member.Status == SiloStatus.Dead).Select(member => member.SiloAddress));
+                if (dead.Count > known && lost.CurrentCount == 0)
+                {
+                    lost.Release();
+                }
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // The process stops.
+        }
     }
 
     private static partial class Log

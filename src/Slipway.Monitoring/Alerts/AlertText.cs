@@ -36,8 +36,8 @@ internal static class AlertText
         "unseen_rate" => $"`{m.Column}` has values that the reference does not have in {Percent(m.Value)} of the rows (above {Percent(m.Threshold)})",
         "error_rate" => $"{Percent(m.Value)} of the requests failed (above {Percent(m.Threshold)})",
         "latency_p95" => $"95 of 100 requests took up to {Number(m.Value)} ms (above {Number(m.Threshold)} ms)",
-        _ when reference.Before(m.Metric) is { } before => $"{MetricNames.Of(m.Metric)} {(m.Value < m.Threshold ? "fell" : "rose")} to {Number(m.Value)} ({(m.Value < m.Threshold ? "below" : "above")} {Number(m.Threshold)}, reference {Number(before.Value)}; {Covered(m.Metric, window)})",
-        _ => $"{MetricNames.Of(m.Metric)} is {Number(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Number(m.Threshold)})",
+        _ when reference.Before(m.Metric, m.Column) is { } before => $"{MetricNames.Of(m.Metric)}{Of(m.Column)} {(m.Value < m.Threshold ? "fell" : "rose")} to {Number(m.Value)} ({(m.Value < m.Threshold ? "below" : "above")} {Number(m.Threshold)}, reference {Number(before.Value)}; {Covered(m, window)})",
+        _ => $"{MetricNames.Of(m.Metric)}{Of(m.Column)} is {Number(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Number(m.Threshold)})",
     };
 
     private static string Drifted(AlertMember m, MonitorReference reference, Thresholds thresholds)
@@ -49,6 +49,7 @@ internal static class AlertText
             ("score_psi", { } of, _) => $"the probability of {of}",
             ("score_psi", _, ModelType.Multiclass) => "the share of predicted classes",
             ("score_psi", _, ModelType.Regression) => "the prediction",
+            ("score_psi", _, ModelType.Forecasting) => "the forecast",
             ("score_psi", _, _) => "the score",
             _ => $"`{m.Column}`",
         };
@@ -58,15 +59,17 @@ internal static class AlertText
     private static string Primary(MonitorReference reference) => MetricNames.Of(PrimaryMetric.Of(reference.Type));
 
     private static string Realized(IReadOnlyList<MonitorPoint> window, MonitorReference reference) =>
-        window.FirstOrDefault(p => p.Metric == PrimaryMetric.Of(reference.Type) && p.Value is not null) is { } p && reference.Before(p.Metric) is { } before
-            ? $"; {Primary(reference)} {Number(before.Value)} -> {Number(p.Value!.Value)} (n {Count(p.N)})"
+        window.FirstOrDefault(p => p.Metric == PrimaryMetric.Of(reference.Type) && p.Value is not null) is { } p && reference.Before(p.Metric, p.Column) is { } before
+            ? $"; {Primary(reference)}{Of(p.Column)} {Number(before.Value)} -> {Number(p.Value!.Value)} (n {Count(p.N)})"
             : "";
 
     private static string Strongest(IReadOnlyList<MonitorPoint> window) =>
         window.Where(p => p.Metric == "psi" && p.State == PointState.Alert).MaxBy(p => p.Value) is { } p ? $"; most drifted: `{p.Column}` PSI {Number(p.Value!.Value)}" : "";
 
-    private static string Covered(string metric, IReadOnlyList<MonitorPoint> window) =>
-        window.FirstOrDefault(p => p.Metric == metric) is { Coverage: { } c } ? $"{Percent(c)} labelled" : "labels unknown";
+    private static string Of(string? column) => column is null ? "" : $" of {column}";
+
+    private static string Covered(AlertMember m, IReadOnlyList<MonitorPoint> window) =>
+        window.FirstOrDefault(p => p.Metric == m.Metric && p.Column == m.Column) is { Coverage: { } c } ? $"{Percent(c)} labelled" : "labels unknown";
 
     /// <summary>Two decimals, or as many digits as tell a number that is far from 1.</summary>
     private static string Number(double value) => value.ToString(Math.Abs(value) switch { >= 1000 => "#,0", > 0 and < 0.005 => "G2", _ => "0.00" }, CultureInfo.InvariantCulture);

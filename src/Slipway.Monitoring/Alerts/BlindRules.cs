@@ -67,7 +67,7 @@ internal sealed class BlindRules(AlertState alerts, TimeProvider clock)
     private async Task<DateTimeOffset?> StaleSinceAsync(Session s, MonitorRow row)
     {
         WindowRule window = row.ReadConfig().Window;
-        long? closed = await s.ScalarAsync<long?>("SELECT MAX(made_us) FROM monitoring_points WHERE monitor = @Id AND metric = 'rows'", new { row.Id });
+        long? closed = await s.ScalarAsync<long?>("SELECT MAX(made_us) FROM monitoring_points p WHERE monitor = @Id AND metric = 'rows' AND NOT EXISTS (SELECT 1 FROM monitoring_windows w WHERE w.monitor = p.monitor AND w.start_us = p.start_us AND w.phase = 'provisional')", new { row.Id });
         DateTimeOffset last = Time.FromMicros(closed ?? row.CreatedUs);
         return clock.GetUtcNow() - last >= ((Spec.Breach.N + 1) * window.Length) + window.Lateness ? last : null;
     }

@@ -44,6 +44,24 @@ public static class DriftLevel
 /// <summary>Fires when <paramref name="K"/> of the last <paramref name="N"/> judged windows breach (1 &lt;= K &lt;= N &lt;= 32).</summary>
 public sealed record AlertFor(int K = 1, int N = 1);
 
+/// <summary>What the limits of the metric that performance is judged by are made from.</summary>
+public static class LimitRule
+{
+    /// <summary>The reference: worse by three combined standard errors and by what matters (default).</summary>
+    public const string Reference = "reference";
+
+    /// <summary>The windows before: their median and three of their scaled median absolute deviations.</summary>
+    public const string Trailing = "trailing";
+
+    /// <summary>The windows before: their 1 % and 99 % quantiles.</summary>
+    public const string Quantile = "quantile";
+
+    /// <summary>The windows before that begin at the same hour of the week, as <see cref="Trailing"/>.</summary>
+    public const string Seasonal = "seasonal";
+
+    internal static readonly string[] All = [Reference, Trailing, Quantile, Seasonal];
+}
+
 /// <summary>When a point alerts. Defaults are those of the drift decision described at the monitor guide.</summary>
 public sealed record Thresholds
 {
@@ -71,7 +89,10 @@ public sealed record Thresholds
     /// <summary>The least loss of accuracy of a multiclass model that matters; a loss must also exceed three combined standard errors.</summary>
     public double AccuracyDrop { get; init; } = 0.02;
 
-    /// <summary>The least rise of a regression's mean absolute error that matters, as a share of the reference's; a rise must also exceed three combined standard errors.</summary>
+    /// <summary>The least loss of NDCG of a ranking that matters; a loss must also exceed three combined standard errors.</summary>
+    public double NdcgDrop { get; init; } = 0.02;
+
+    /// <summary>The least rise of a regression's, or of each horizon's, mean absolute error that matters, as a share of the reference's; a rise must also exceed three combined standard errors.</summary>
     public double ErrorRise { get; init; } = 0.1;
 
     /// <summary>The share of failed requests that may be; a window alerts beyond it by more than three standard errors.</summary>
@@ -85,6 +106,12 @@ public sealed record Thresholds
 
     /// <summary>The least rise of log loss that alerts, in nats; null (default) shows log loss without judging it, since it moves with the base rate.</summary>
     public double? LogLossRise { get; init; }
+
+    /// <summary>A value of <see cref="LimitRule"/>; other rules than the default need no reference with labels.</summary>
+    public string Limits { get; init; } = LimitRule.Reference;
+
+    /// <summary>With another rule than the reference: how many windows before are looked at, 6 to 400.</summary>
+    public int LimitWindows { get; init; } = 28;
 
     /// <summary>The least change of a column's missing rate that matters; it must also exceed three standard errors.</summary>
     public double MissingChange { get; init; } = 0.01;

@@ -59,7 +59,7 @@ public sealed class Baselines
             {
                 long start = Time.ToMicros(windowStart);
                 long judged = await tx.ScalarAsync<long>(
-                    "SELECT COUNT(*) FROM monitoring_points WHERE monitor = @monitorId AND start_us = @start AND metric IN ('psi', 'score_psi') AND (@column = '' OR column_name = @column)", new { monitorId, start, column = column ?? "" });
+                    "SELECT COUNT(*) FROM monitoring_points WHERE monitor = @monitorId AND start_us = @start AND metric IN ('psi', 'score_psi') AND (@column = '' OR column_name = @column) AND NOT EXISTS (SELECT 1 FROM monitoring_windows w WHERE w.monitor = @monitorId AND w.start_us = @start AND w.phase = 'provisional')", new { monitorId, start, column = column ?? "" });
                 if (judged == 0)
                 {
                     throw new SlipwayException(ErrorCode.NotFound, "the window is not accepted", $"monitor {monitorId} has judged {(column is null ? "nothing" : $"no `{column}`")} in a window that starts at {AlertText.Moment(windowStart)}", $"slipway monitor points {monitorId} --metric psi");

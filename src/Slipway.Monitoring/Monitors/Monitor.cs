@@ -47,17 +47,29 @@ public sealed record Monitor(
     /// <summary>A label at or above this value is a true outcome.</summary>
     public double PositiveFrom { get; init; } = 0.5;
 
+    /// <summary>
+    /// How many windows a month may alert by chance when nothing drifts: windows times the false discovery rate (of one column: its significance level). What must
+    /// also matter, and be seen in several windows, makes it fewer.
+    /// </summary>
+    public double FalseAlertsAMonth => 30.4375 / Window.Length.TotalDays * ((Watched ?? FeatureNames).Count > 0 ? Thresholds.DiscoveryRate : Thresholds.SingleAlpha);
+
     /// <summary>What the model predicts.</summary>
     public ModelType Type { get; init; } = ModelType.Binary;
 
     /// <summary>Names of the classes in the order of their indexes; empty for other types.</summary>
     public IReadOnlyList<string> Classes { get; init; } = [];
 
-    /// <summary>The metric that performance is judged by: `auc`, `accuracy` or `mae`.</summary>
+    /// <summary>The metric that performance is judged by: `auc`, `accuracy`, `mae` or `ndcg`.</summary>
     public string PrimaryMetric { get; init; } = "auc";
 
-    /// <summary>That metric on the reference; null when it has none.</summary>
+    /// <summary>That metric on the reference, of forecasts the one of the shortest horizon; null when it has none.</summary>
     public double? ReferenceValue { get; init; }
+
+    /// <summary>How predictions make rankings; null for other types.</summary>
+    public RankingRule? Ranking { get; init; }
+
+    /// <summary>How predictions make forecasts; null for other types.</summary>
+    public ForecastRule? Forecast { get; init; }
 
     /// <summary>What windows are compared with: a value of <see cref="BaselineKind"/>.</summary>
     public string Baseline { get; init; } = BaselineKind.Reference;

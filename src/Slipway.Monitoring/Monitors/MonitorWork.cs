@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Slipway.Foundation;
 
 namespace Slipway.Monitoring;
@@ -11,6 +12,7 @@ namespace Slipway.Monitoring;
 internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal journal, PredictionArchive archive, Labels labels, WindowRules rules, MonitoringOptions options, TimeProvider clock) : IClockedWork
 {
     private const int WindowsAtOnce = 50;
+    private static readonly JsonSerializerOptions DetailJson = new(JsonSerializerDefaults.Web);
     /// <summary>Windows without rows behind the last prediction of a version that are written before the monitor waits for the next one.</summary>
     private const int EmptyWindows = 8;
     private const int CachedReferences = 64;
@@ -19,6 +21,9 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
     private static readonly TimeSpan ClockSkew = TimeSpan.FromMinutes(5);
     private static readonly TimeSpan SettledAfter = TimeSpan.FromMinutes(1);
     private readonly ConcurrentDictionary<string, SemaphoreSlim> turns = new(StringComparer.Ordinal);
+    /// <summary>How often a monitor looks for rows that came late into windows that are judged.</summary>
+    private static readonly TimeSpan LateInterval = TimeSpan.FromMinutes(1);
+    private readonly ConcurrentDictionary<string, SeenParts> seenParts = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, MonitorReference> references = new(StringComparer.Ordinal);
 
     public string Kind => "monitor";
@@ -78,8 +83,9 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         MonitorConfig config = monitor.ReadConfig();
         MonitorReference reference = await ReferenceAsync(monitor, config, ct);
         (long stream, _, long latest) = await archive.ExtentAsync(monitor.Endpoint, null, ct);
-        (long own, long first, long last) = await archive.ExtentAsync(monitor.Endpoint, monitor.ModelVersion, ct);
-        int written = 0;
+        IReadOnlyList<ArchivePart> parts = await archive.PartsAsync(monitor.Endpoint, monitor.ModelVersion, ct);
+        (long own, long first, long last) = parts.Count == 0 ? (0, 0, 0) : (parts.Sum(p => p.Rows), parts.Min(p => p.First), parts.Max(p => p.Last));
+        int written = await LateAsync(monitor, config, reference, parts, ct);
         if (stream > 0 && own > 0)
         {
             // One event time from the future must not close the windows between now and it.
@@ -111,6 +117,11 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
                 start = config.Window.EndOf(start);
                 monitor.NextUs = Time.ToMicros(start);
             }
+
+            if (config.Window.EndOf(start) > watermark)
+            {
+                await LookAheadAsync(monitor, config, reference, start, seen < idle ? seen : idle, ct);
+            }
         }
 
         written += monitor.Reference.Length > 0 ? await ReviseAsync(monitor, config, reference, ct) : 0;
@@ -127,7 +138,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, reference, start, ct);
         // Until something tells what the model predicts, its performance has no name.
         bool told = adopted is not null || monitor.Reference.Length > 0;
-        MonitorPoint[] points = [.. measure.Drift(), .. told ? measure.Performance() : []];
+        MonitorPoint[] points = [.. measure.Drift(), .. await LimitedAsync(monitor, config, reference, told ? measure.Performance() : [], ct)];
         long expected = Time.ToMicros(start), now = clock.NowMicros();
         bool written = await database.WriteAsync(
             async tx =>
@@ -139,7 +150,9 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
                     return false;
                 }
 
-                await PointRow.ForgetErrorAsync(tx, monitor.Id, expected);
+                await PointRow.ForgetAsync(tx, monitor.Id, expected);
+                await WindowRow.InsertAsync(tx, monitor.Id, Measured(config, start, WindowPhase.Final, measure, version, now));
+                await WindowSketches.StoreAsync(tx, monitor.Id, expected, Time.ToMicros(config.Window.EndOf(start)), measure.Sketches());
                 foreach (MonitorPoint point in points)
                 {
                     await PointRow.InsertAsync(tx, monitor.Id, point, version, now);
@@ -216,7 +229,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         return database.WriteAsync(
             async tx =>
             {
-                await PointRow.ForgetErrorAsync(tx, monitor.Id, Time.ToMicros(start));
+                await PointRow.ForgetAsync(tx, monitor.Id, Time.ToMicros(start));
                 await PointRow.InsertAsync(tx, monitor.Id, point, 0, clock.NowMicros());
             },
             CancellationToken.None);
@@ -224,40 +237,142 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
 
     private static string Reason(Exception e) => e is SlipwayException s ? s.Sentence : $"{e.GetType().Name}: {e.Message}";
 
-    /// <summary>Measures performance again in the newest windows whose labels have changed since their latest revision.</summary>
+    private static WindowRow Measured(MonitorConfig config, DateTimeOffset start, string phase, WindowMeasure measure, long labelVersion, long now) => new()
+    {
+        StartUs = Time.ToMicros(start),
+        EndUs = Time.ToMicros(config.Window.EndOf(start)),
+        Phase = phase,
+        FinalRows = measure.Scanned,
+        MeasuredRows = measure.Scanned,
+        LabelVersion = labelVersion,
+        MadeUs = now,
+    };
+
+    /// <summary>
+    /// Writes provisional points of the windows whose time is over and whose lateness is not: once when their time is over, and again when rows have come and
+    /// an eighth of the lateness has passed. They take each other's place, and no rule looks at them.
+    /// </summary>
+    private async Task LookAheadAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, DateTimeOffset seen, CancellationToken ct)
+    {
+        TimeSpan pause = config.Window.Lateness / 8 > TimeSpan.FromMinutes(1) ? config.Window.Lateness / 8 : TimeSpan.FromMinutes(1);
+        for (int i = 0; i < WindowsAtOnce && config.Window.EndOf(start) <= seen; i++, start = config.Window.EndOf(start))
+        {
+            long from = Time.ToMicros(start), to = Time.ToMicros(config.Window.EndOf(start)), now = clock.NowMicros();
+            WindowRow? before = await database.ReadAsync(s => s.FindAsync<WindowRow>($"SELECT {WindowRow.Columns} FROM monitoring_windows WHERE monitor = @Id AND start_us = @from", new { monitor.Id, from }), ct);
+            if (before is not null
+                && (now - before.MadeUs < pause.Ticks / TimeSpan.TicksPerMicrosecond || await archive.CountAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct) == before.MeasuredRows))
+            {
+                continue;
+            }
+
+            (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, reference, start, ct);
+            MonitorPoint[] points = [.. measure.Drift(), .. await LimitedAsync(monitor, config, reference, monitor.Reference.Length > 0 ? measure.Performance() : [], ct)];
+            await database.WriteAsync(
+                async tx =>
+                {
+                    long? next = await tx.ScalarAsync<long?>("SELECT next_us FROM monitoring_monitors WHERE id = @Id", new { monitor.Id });
+                    if (next is not null && next > from)
+                    {
+                        return;
+                    }
+
+                    await PointRow.ForgetAsync(tx, monitor.Id, from);
+                    await WindowRow.InsertAsync(tx, monitor.Id, Measured(config, start, WindowPhase.Provisional, measure, version, now));
+                    foreach (MonitorPoint point in points)
+                    {
+                        await PointRow.InsertAsync(tx, monitor.Id, point, version, now);
+                    }
+                },
+                ct);
+        }
+    }
+
+    /// <summary>
+    /// Counts the rows that have come into judged windows since they became final, from this node or another one; where the window rule says so they
+    /// make a new revision. Only windows that a changed part of the log reaches into are looked at, the newest of them.
+    /// </summary>
+    private async Task<int> LateAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, IReadOnlyList<ArchivePart> parts, CancellationToken ct)
+    {
+        long now = clock.NowMicros();
+        SeenParts before = seenParts.GetValueOrDefault(monitor.Id, SeenParts.None);
+        ArchivePart[] changed = [.. parts.Where(p => before.Rows.GetValueOrDefault(p.Segment) != p.Rows)];
+        if (changed.Length == 0 || now - before.At < LateInterval.Ticks / TimeSpan.TicksPerMicrosecond)
+        {
+            return 0;
+        }
+
+        long from = changed.Min(p => p.First);
+        IReadOnlyList<WindowRow> windows = await database.ReadAsync(
+            s => s.QueryAsync<WindowRow>($"SELECT {WindowRow.Columns} FROM monitoring_windows WHERE monitor = @Id AND phase = 'final' AND end_us > @from ORDER BY start_us DESC LIMIT @RevisedWindows", new { monitor.Id, from, options.RevisedWindows }), ct);
+        int written = 0;
+        foreach (WindowRow window in windows.Reverse())
+        {
+            long rows = await archive.CountAsync(monitor.Endpoint, monitor.ModelVersion, window.StartUs, window.EndUs, ct);
+            long counted = window.FinalRows < 0 ? rows : window.FinalRows, late = Math.Max(0, rows - counted);
+            if (late == window.LateRows && counted == window.FinalRows)
+            {
+                continue;
+            }
+
+            await database.WriteAsync(
+                tx => tx.ExecuteAsync(
+                    "UPDATE monitoring_windows SET late_rows = @late, final_rows = @counted, measured_rows = CASE WHEN measured_rows < 0 THEN @counted ELSE measured_rows END WHERE monitor = @Id AND start_us = @StartUs",
+                    new { late, counted, monitor.Id, window.StartUs }),
+                ct);
+            (window.LateRows, window.FinalRows) = (late, counted);
+            if (config.Window.RecomputeLate && rows > window.MeasuredRows && monitor.Reference.Length > 0)
+            {
+                written += await ReviseAsync(monitor, config, reference, window, whole: true, ct);
+            }
+        }
+
+        seenParts[monitor.Id] = new SeenParts(parts.ToDictionary(p => p.Segment, p => p.Rows, StringComparer.Ordinal), now);
+        return written;
+    }
+
+    /// <summary>Measures performance again in the newest windows whose labels have changed since their latest revision, and everything in windows that lost rows.</summary>
     private async Task<int> ReviseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, CancellationToken ct)
     {
-        IReadOnlyList<PointRow> newest = await database.ReadAsync(
-            s => s.QueryAsync<PointRow>(
-                $"SELECT {PointRow.Columns} FROM monitoring_points p WHERE monitor = @Id AND metric = @primary AND revision = (SELECT MAX(q.revision) FROM monitoring_points q WHERE q.monitor = p.monitor AND q.start_us = p.start_us AND q.metric = p.metric AND q.column_name = p.column_name) ORDER BY start_us DESC LIMIT @RevisedWindows",
-                new { monitor.Id, primary = PrimaryMetric.Of(config.Type), options.RevisedWindows }),
-            ct);
+        IReadOnlyList<WindowRow> newest = await database.ReadAsync(
+            s => s.QueryAsync<WindowRow>($"SELECT {WindowRow.Columns} FROM monitoring_windows WHERE monitor = @Id AND phase <> 'provisional' ORDER BY start_us DESC LIMIT @RevisedWindows", new { monitor.Id, options.RevisedWindows }), ct);
+        IReadOnlyList<WindowRow> stale = await database.ReadAsync(
+            s => s.QueryAsync<WindowRow>($"SELECT {WindowRow.Columns} FROM monitoring_windows WHERE monitor = @Id AND phase = 'stale' ORDER BY start_us LIMIT {WindowsAtOnce}", new { monitor.Id }), ct);
         int written = 0;
-        foreach (PointRow point in newest.Reverse())
+        foreach (WindowRow window in stale)
         {
-            if (await labels.VersionAsync(monitor.Endpoint, monitor.ModelVersion, point.StartUs, point.EndUs, ct) != point.LabelVersion)
+            written += await ReviseAsync(monitor, config, reference, window, whole: true, ct);
+        }
+
+        foreach (WindowRow window in newest.Reverse().Where(w => w.Phase != WindowPhase.Stale))
+        {
+            if (await labels.VersionAsync(monitor.Endpoint, monitor.ModelVersion, window.StartUs, window.EndUs, ct) != window.LabelVersion)
             {
-                written += await ReviseAsync(monitor, config, reference, point, ct);
+                written += await ReviseAsync(monitor, config, reference, window, whole: false, ct);
             }
         }
 
         return written;
     }
 
-    private async Task<int> ReviseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, PointRow before, CancellationToken ct)
+    /// <summary>Measures a judged window again; everything, or its performance only.</summary>
+    private async Task<int> ReviseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, WindowRow before, bool whole, CancellationToken ct)
     {
-        (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, reference, Time.FromMicros(before.StartUs), ct);
-        MonitorPoint[] points = measure.Performance().Select(p => p with { Revision = (int)before.Revision + 1 }).ToArray();
-        // Labels arrive one by one: a revision is worth a row when it says something else, adds a fiftieth of the window, completes
-        // it, corrects a value, or when the labels have come to rest.
-        MonitorPoint? primary = points.FirstOrDefault(p => p.Metric == before.Metric);
-        bool worth = primary is not null
-            && (primary.State != before.State
-                || primary.N <= before.N
-                || primary.Coverage >= 1
-                || (primary.N - before.N) * 50 >= measure.Rows
-                || clock.NowMicros() - before.MadeUs >= SettledAfter.Ticks / TimeSpan.TicksPerMicrosecond);
-        if (!worth)
+        // Windows from before the version had a reference have no performance.
+        IReadOnlyList<MonitorPoint> earlier = [.. (await database.ReadAsync(s => PointRow.LatestAsync(s, monitor.Id, before.StartUs, before.EndUs), ct)).Select(p => p.Read())];
+        bool judged = monitor.Baseline == BaselineKind.Reference || earlier.Any(p => p.Metric is "psi" or "score_psi" || Families.Of(p.Metric) == Families.Performance);
+        if (!judged && !whole)
+        {
+            return 0;
+        }
+
+        (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, judged ? reference : MonitorReference.None(config.Type), Time.FromMicros(before.StartUs), ct);
+        int revision = (int)before.Revision + 1;
+        List<MonitorPoint> points = [.. whole ? measure.Drift() : [], .. await LimitedAsync(monitor, config, reference, judged ? measure.Performance() : [], ct)];
+        // What no row stands behind any more is said to be gone, or its old number would stay the newest one.
+        points.AddRange(earlier.Where(p => (whole || Families.Of(p.Metric) is Families.Performance or Families.Concept) && !p.Metric.StartsWith("estimated_", StringComparison.Ordinal) && points.All(q => (q.Metric, q.Column) != (p.Metric, p.Column)))
+            .Select(p => p with { Value = null, N = 0, State = PointState.NoData, Level = DriftLevel.None, Error = null, Why = "what it was made of was deleted", Detail = "{}" }));
+        points = [.. points.Select(p => p with { Revision = revision })];
+        if (!whole && !Worth(PrimaryMetric.Of(config.Type), earlier, points, measure, before))
         {
             return 0;
         }
@@ -266,8 +381,20 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         bool written = await database.WriteAsync(
             async tx =>
             {
-                IReadOnlyList<PointRow> latest = await PointRow.LatestAsync(tx, monitor.Id, before.StartUs, before.EndUs);
-                if (latest.Any(p => p.Metric == before.Metric && p.Revision != before.Revision))
+                var after = new WindowRow
+                {
+                    StartUs = before.StartUs,
+                    EndUs = before.EndUs,
+                    Phase = WindowPhase.Final,
+                    Revision = revision,
+                    // Deleted rows are no longer among those that the window had when it became final.
+                    FinalRows = before.Phase == WindowPhase.Stale ? Math.Max(0, measure.Scanned - before.LateRows) : before.FinalRows,
+                    MeasuredRows = measure.Scanned,
+                    LateRows = before.LateRows,
+                    LabelVersion = version,
+                    MadeUs = now,
+                };
+                if (!await WindowRow.MoveAsync(tx, monitor.Id, before, after))
                 {
                     return false;
                 }
@@ -277,12 +404,30 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
                     await PointRow.InsertAsync(tx, monitor.Id, point, version, now);
                 }
 
-                MonitorPoint[] window = [.. latest.Select(p => p.Read()).Where(p => points.All(q => q.Metric != p.Metric)), .. points];
+                if (whole)
+                {
+                    await WindowSketches.StoreAsync(tx, monitor.Id, before.StartUs, before.EndUs, measure.Sketches());
+                }
+
+                MonitorPoint[] window = [.. earlier.Where(p => points.All(q => (q.Metric, q.Column) != (p.Metric, p.Column))), .. points];
                 await rules.ApplyAsync(tx, monitor.Watched, reference, config.Thresholds, points, window);
                 return true;
             },
             ct);
-        return written ? points.Length : 0;
+        return written ? points.Count : 0;
+    }
+
+    /// <summary>
+    /// Labels arrive one by one: a revision is worth a row when it says something else, adds a fiftieth of the window, completes it, corrects a value, or
+    /// when the labels have come to rest.
+    /// </summary>
+    private bool Worth(string primary, IReadOnlyList<MonitorPoint> earlier, IReadOnlyList<MonitorPoint> points, WindowMeasure measure, WindowRow before)
+    {
+        MonitorPoint[] was = [.. earlier.Where(p => p.Metric == primary)], now = [.. points.Where(p => p.Metric == primary)];
+        long labelledBefore = was.Sum(p => p.N), labelled = now.Sum(p => p.N);
+        return now.Length != was.Length
+            || now.Any(p => was.FirstOrDefault(q => q.Column == p.Column)?.State != p.State)
+            || (now.Length > 0 && (labelled <= labelledBefore || now[0].Coverage >= 1 || (labelled - labelledBefore) * 50 >= measure.Rows || clock.NowMicros() - before.MadeUs >= SettledAfter.Ticks / TimeSpan.TicksPerMicrosecond));
     }
 
     private async Task<(WindowMeasure Measure, long LabelVersion)> MeasureAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, CancellationToken ct)
@@ -303,7 +448,76 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         return (measure, version);
     }
 
-    private async Task<MonitorReference> ReferenceAsync(MonitorRow monitor, MonitorConfig config, CancellationToken ct)
+    /// <summary>
+    /// Sets the limits of the metric that performance is judged by where they come from earlier windows, and keeps with each such point what its limits are
+    /// made from.
+    /// </summary>
+    private async Task<IReadOnlyList<MonitorPoint>> LimitedAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, IReadOnlyList<MonitorPoint> points, CancellationToken ct)
+    {
+        string primary = PrimaryMetric.Of(config.Type);
+        Thresholds t = config.Thresholds;
+        var limited = new List<MonitorPoint>();
+        foreach (MonitorPoint point in points)
+        {
+            if (point.Metric != primary)
+            {
+                limited.Add(point);
+                continue;
+            }
+
+            if (t.Limits == LimitRule.Reference)
+            {
+                limited.Add(point with { Detail = With(point.Detail, new { rule = t.Limits, reference = reference.Before(primary, point.Column) }) });
+                continue;
+            }
+
+            // Of each earlier window its newest revision; a season takes those of the same hour of the week, so more are looked at.
+            long start = Time.ToMicros(point.WindowStart);
+            IReadOnlyList<EarlierRow> rows = await database.ReadAsync(
+                s => s.QueryAsync<EarlierRow>(
+                    "SELECT p.start_us AS StartUs, p.value AS Value FROM monitoring_points p JOIN monitoring_windows w ON w.monitor = p.monitor AND w.start_us = p.start_us WHERE p.monitor = @Id AND p.metric = @primary AND p.column_name = @column AND p.start_us < @start AND w.phase = 'final' AND p.value IS NOT NULL AND p.revision = (SELECT MAX(q.revision) FROM monitoring_points q WHERE q.monitor = p.monitor AND q.start_us = p.start_us AND q.metric = p.metric AND q.column_name = p.column_name) ORDER BY p.start_us DESC LIMIT @most",
+                    new { monitor.Id, primary, column = point.Column ?? "", start, most = t.Limits == LimitRule.Seasonal ? t.LimitWindows * 168 : t.LimitWindows }),
+                ct);
+            (DateTimeOffset Start, double Value)[] earlier = [.. rows.Select(e => (Time.FromMicros(e.StartUs), e.Value)).Where(e => t.Limits != LimitRule.Seasonal || Season(e.Item1) == Season(point.WindowStart)).Take(t.LimitWindows).Reverse()];
+            limited.Add(Limited(point, t, earlier));
+        }
+
+        return limited;
+
+        static (DayOfWeek, int) Season(DateTimeOffset at) => (at.UtcDateTime.DayOfWeek, at.UtcDateTime.Hour);
+    }
+
+    /// <summary>A point under limits of earlier windows; without limits while these are too few.</summary>
+    internal static MonitorPoint Limited(MonitorPoint point, Thresholds t, IReadOnlyList<(DateTimeOffset Start, double Value)> earlier)
+    {
+        Limits limits = t.Limits switch
+        {
+            LimitRule.Quantile => Limits.OfQuantiles(earlier.Select(e => e.Value), 0.01, 0.99),
+            LimitRule.Seasonal => Limits.OfSeason(earlier, point.WindowStart),
+            _ => Limits.OfMedianDeviation(earlier.Select(e => e.Value)),
+        };
+        bool enough = limits.Inputs >= Limits.LeastWindows, highIsBad = point.Metric == "mae";
+        double? lower = enough && !highIsBad ? limits.Lower : null, upper = enough && highIsBad ? limits.Upper : null;
+        string detail = With(point.Detail, new { rule = t.Limits, method = limits.Rule, windows = earlier.Select(e => e.Start), values = earlier.Select(e => e.Value), needed = Limits.LeastWindows });
+        string state = point.Value is not { } v ? point.State : v < lower || v > upper ? PointState.Alert : PointState.Ok;
+        return point with { Lower = lower, Upper = upper, State = state, Detail = detail, Clear = state != PointState.Alert };
+    }
+
+    private static string With(string detail, object limits)
+    {
+        JsonObject all = JsonNode.Parse(detail)!.AsObject();
+        all["limits"] = JsonSerializer.SerializeToNode(limits, DetailJson);
+        return all.ToJsonString();
+    }
+
+    private sealed class EarlierRow
+    {
+        public long StartUs { get; set; }
+
+        public double Value { get; set; }
+    }
+
+    internal async Task<MonitorReference> ReferenceAsync(MonitorRow monitor, MonitorConfig config, CancellationToken ct)
     {
         string hash = monitor.Reference;
         if (hash.Length == 0)
@@ -326,6 +540,12 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
 
         references[hash] = reference;
         return reference;
+    }
+
+    /// <summary>What the parts of the log held when rows that came late were looked for the last time.</summary>
+    private sealed record SeenParts(IReadOnlyDictionary<string, long> Rows, long At)
+    {
+        public static readonly SeenParts None = new(new Dictionary<string, long>(), long.MinValue / 2);
     }
 
     /// <summary>A reference that a window made.</summary>

@@ -48,7 +48,7 @@ public sealed class Monitors
             Baseline = BaselineKind.Reference,
             ReferenceRows = reference.Rows,
             ReferenceAuc = reference.Performance?.Auc,
-            ReferenceValue = reference.Before(PrimaryMetric.Of(request.Type))?.Value,
+            ReferenceValue = reference.Judged?.Value,
             CreatedBy = actor.Name,
             CreatedUs = clock.NowMicros(),
         };
@@ -67,14 +67,24 @@ public sealed class Monitors
     /// <param name="featureNames">Names of the features as the signature gives them; empty when it does not.</param>
     /// <param name="window">How event time is cut; null is days.</param>
     /// <param name="thresholds">When points alert; null is the defaults.</param>
+    /// <param name="ranking">Says that it ranks, which outputs do not tell.</param>
+    /// <param name="forecast">Says that it forecasts, which outputs do not tell.</param>
     /// <param name="ct">Cancels.</param>
-    /// <exception cref="SlipwayException">Conflict when the version is watched on this endpoint in another way.</exception>
-    public async Task<Monitor> WatchFirstWindowAsync(Actor actor, string endpoint, string modelVersion, IReadOnlyList<string> featureNames, WindowRule? window, Thresholds? thresholds, CancellationToken ct)
+    /// <exception cref="SlipwayException">Conflict when the version is watched on this endpoint in another way; InvalidArgument when a rule does not fit the features.</exception>
+    public async Task<Monitor> WatchFirstWindowAsync(
+        Actor actor, string endpoint, string modelVersion, IReadOnlyList<string> featureNames, WindowRule? window, Thresholds? thresholds, RankingRule? ranking, ForecastRule? forecast, CancellationToken ct)
     {
         window ??= WindowRule.Day();
         window.Validate();
+        string[] problems = [.. (ranking?.Problems(featureNames) ?? []).Concat(forecast?.Problems(featureNames) ?? []), .. ranking is not null && forecast is not null ? new[] { "a model ranks or forecasts, not both" } : []];
+        if (problems.Length > 0)
+        {
+            throw SlipwayException.Invalid("the version cannot be watched", string.Join("; ", problems), "correct the request and send it again");
+        }
+
         byte[] config = CanonicalJson.Serialize(new MonitorConfig(
-            featureNames.Distinct(StringComparer.Ordinal).Count() == featureNames.Count && featureNames.Count <= MostFeatures ? featureNames : [], null, [], window, thresholds ?? new Thresholds(), -1, 0.5));
+            featureNames.Distinct(StringComparer.Ordinal).Count() == featureNames.Count && featureNames.Count <= MostFeatures ? featureNames : [], null, [], window, thresholds ?? new Thresholds(), forecast?.LowerOutput is null ? -1 : 0, 0.5,
+            ranking is not null ? ModelType.Ranking : forecast is not null ? ModelType.Forecasting : ModelType.Binary, Ranking: ranking, Forecast: forecast));
         var row = new MonitorRow
         {
             Id = Ids.New(),
@@ -115,11 +125,65 @@ public sealed class Monitors
         return rows.Skip(Math.Max(0, rows.Count - MostPoints)).Select(r => r.Read()).ToArray();
     }
 
+    /// <summary>
+    /// Columns over longer periods than the monitor's windows, or compared with earlier periods, put together from the sketches of final windows; no row is
+    /// read again. Nothing of it alerts.
+    /// </summary>
+    /// <param name="monitorId">The monitor.</param>
+    /// <param name="period">`window` (each window by itself), `day`, `week` or `month`.</param>
+    /// <param name="against">A value of <see cref="Against"/>.</param>
+    /// <param name="column">One feature; null is all of them and the outputs.</param>
+    /// <param name="from">First start of a window, or null.</param>
+    /// <param name="to">Start from which nothing is read any more, or null.</param>
+    /// <param name="ct">Cancels.</param>
+    /// <returns>By period and column.</returns>
+    /// <exception cref="SlipwayException">NotFound; InvalidArgument for another period or comparison, or when the windows do not fit into the period; TooLarge above 5,000 sketches.</exception>
+    public async Task<IReadOnlyList<MergedColumn>> MergedAsync(string monitorId, string period, string against, string? column, DateTimeOffset? from, DateTimeOffset? to, CancellationToken ct)
+    {
+        MonitorRow row = await work.FindAsync(monitorId, ct) ?? throw SlipwayException.NotFound("monitor", monitorId, "slipway monitor list");
+        MonitorConfig config = row.ReadConfig();
+        WindowRule rule = period switch
+        {
+            "window" => config.Window,
+            "day" => WindowRule.Day(),
+            "week" => WindowRule.Week(),
+            "month" => WindowRule.Month(),
+            _ => throw SlipwayException.Invalid("the windows cannot be put together", $"the period is '{period}'", "name window, day, week or month"),
+        };
+        if (!Against.All.Contains(against, StringComparer.Ordinal))
+        {
+            throw SlipwayException.Invalid("the windows cannot be compared", $"they are to be compared with '{against}'", $"name one of {string.Join(", ", Against.All)}");
+        }
+
+        IReadOnlyList<SketchRow> rows = await database.ReadAsync(
+            s => s.QueryAsync<SketchRow>(
+                $"SELECT start_us AS StartUs, end_us AS EndUs, column_name AS Name, body AS Body FROM monitoring_sketches WHERE monitor = @monitorId AND start_us >= @first AND start_us < @last{(column is null ? "" : " AND column_name = @name")} ORDER BY start_us, column_name LIMIT {WindowSketches.MostAtOnce + 1}",
+                new { monitorId, first = from is { } f ? Time.ToMicros(f) : long.MinValue, last = to is { } t ? Time.ToMicros(t) : long.MaxValue, name = WindowSketches.NameOf("psi", column) }),
+            ct);
+        if (rows.Count > WindowSketches.MostAtOnce)
+        {
+            throw new SlipwayException(ErrorCode.TooLarge, "the windows cannot be put together", $"they have more than {WindowSketches.MostAtOnce} sketches", "name a column, or a shorter time");
+        }
+
+        MonitorReference reference = await work.ReferenceAsync(row, config, ct);
+        return await Task.Run(() => WindowSketches.Merge(rows, rule, against, reference, config), ct);
+    }
+
+    /// <summary>What moved most over the windows of a monitor, each feature and the output.</summary>
+    /// <exception cref="SlipwayException">NotFound.</exception>
+    public async Task<IReadOnlyList<MovedColumn>> MovedAsync(string monitorId, CancellationToken ct)
+    {
+        MonitorRow row = await work.FindAsync(monitorId, ct) ?? throw SlipwayException.NotFound("monitor", monitorId, "slipway monitor list");
+        MonitorConfig config = row.ReadConfig();
+        MonitorReference reference = await work.ReferenceAsync(row, config, ct);
+        return DriftRank.Of(await PointsAsync(monitorId, ct), PrimaryMetric.Of(config.Type), reference.Judged?.Value, reference.Importance);
+    }
+
     /// <summary>Every revision of one window's points, in the order they were made.</summary>
     public async Task<IReadOnlyList<MonitorPoint>> RevisionsAsync(string monitorId, DateTimeOffset windowStart, CancellationToken ct)
     {
         IReadOnlyList<PointRow> rows = await database.ReadAsync(
-            s => s.QueryAsync<PointRow>($"SELECT {PointRow.Columns} FROM monitoring_points WHERE monitor = @monitorId AND start_us = @start ORDER BY revision, metric, column_name", new { monitorId, start = Time.ToMicros(windowStart) }), ct);
+            s => s.QueryAsync<PointRow>($"SELECT {PointRow.Columns} FROM {PointRow.From} WHERE p.monitor = @monitorId AND p.start_us = @start ORDER BY p.revision, metric, column_name", new { monitorId, start = Time.ToMicros(windowStart) }), ct);
         return rows.Select(r => r.Read()).ToArray();
     }
 
@@ -203,6 +267,11 @@ public sealed class Monitors
         Check(r.Type != ModelType.Multiclass || r.Classes.Count is >= 2 and <= MostClasses, $"{r.Classes.Count} classes, 2 to {MostClasses} are allowed");
         Check(r.Classes.Distinct(StringComparer.Ordinal).Count() == r.Classes.Count, "two classes have one name");
         Check(r.Reference.Probabilities is null || (r.Reference.Probabilities.Count == r.Classes.Count && r.Reference.Probabilities.All(p => p.Length == rows)), $"probabilities are needed for {r.Classes.Count} classes and {rows} rows");
+        Check(r.Type != ModelType.Forecasting || r.Forecast is not null, "of forecasts the feature that holds the horizon is needed");
+        problems.AddRange(r.Type == ModelType.Ranking ? (r.Ranking ?? new RankingRule()).Problems(r.FeatureNames) : r.Type == ModelType.Forecasting ? r.Forecast?.Problems(r.FeatureNames) ?? [] : []);
+        Check(r.Reference.Queries is null || r.Reference.Queries.Length == rows, $"{r.Reference.Queries?.Length} reference queries for {rows} rows");
+        Check((r.Reference.Lower?.Length ?? rows) == rows && (r.Reference.Upper?.Length ?? rows) == rows && r.Reference.Lower is null == r.Reference.Upper is null, $"intervals need both ends for {rows} rows");
+        Check(r.Reference.Importance?.Values.All(v => double.IsFinite(v) && v >= 0) != false, "an importance is a number of at least 0");
         foreach (string name in (r.Watched ?? []).Concat(r.Categorical).Where(n => !r.FeatureNames.Contains(n, StringComparer.Ordinal)).Distinct(StringComparer.Ordinal))
         {
             problems.Add($"`{name}` is not a feature");
@@ -212,8 +281,9 @@ public sealed class Monitors
         Check(0 <= t.Warn && t.Warn <= t.Major && t.Major <= t.Severe, $"drift levels {t.Warn}, {t.Major}, {t.Severe} do not rise");
         Check(DriftLevel.Rank(t.AlertFrom) > 0, $"alerts cannot begin at level '{t.AlertFrom}'");
         Check(t.DiscoveryRate is > 0 and < 1 && t.SingleAlpha is > 0 and < 1, "significance levels lie between 0 and 1");
-        Check(t.AccuracyDrop is >= 0 and < 1 && t.FailureRate is >= 0 and < 1 && t.ErrorRise >= 0 && t.LatencyRise >= 0 && t.LatencyP95 is null or > 0, "what matters of accuracy and failures lies between 0 and 1, of errors and latency above 0");
+        Check(t.AccuracyDrop is >= 0 and < 1 && t.NdcgDrop is >= 0 and < 1 && t.FailureRate is >= 0 and < 1 && t.ErrorRise >= 0 && t.LatencyRise >= 0 && t.LatencyP95 is null or > 0, "what matters of accuracy and failures lies between 0 and 1, of errors and latency above 0");
         Check(t.AucDrop is >= 0 and < 1 && t.MissingChange is >= 0 and < 1 && t.LeastCoverage is >= 0 and <= 1 && t.ClearBelow is >= 0 and <= 1, "shares lie between 0 and 1");
+        Check(LimitRule.All.Contains(t.Limits, StringComparer.Ordinal) && t.LimitWindows is >= Limits.LeastWindows and <= 400, $"limits come from {string.Join(", ", LimitRule.All)} over {Limits.LeastWindows} to 400 windows");
         Check(t.LeastLabelled >= 2 && t.LeastPerClass >= 1, "at least 2 labelled rows and 1 of each class are needed to judge");
         Check(Fits(t.ForWarn) && Fits(t.ForMajor) && t.ResolveAfter is >= 1 and <= AlertRule.LongestHistory, $"k of n needs 1 <= k <= n <= {AlertRule.LongestHistory}");
         if (problems.Count > 0)

@@ -123,6 +123,13 @@ public sealed class Labels
                 long forgotten = 0;
                 foreach (string id in predictionIds.Distinct(StringComparer.Ordinal))
                 {
+                    IReadOnlyList<TakenRow> taken = await tx.QueryAsync<TakenRow>(
+                        "SELECT model_version AS ModelVersion, event_us AS EventUs FROM monitoring_labels WHERE prediction_id = @id AND endpoint = @endpoint AND state = 'joined' AND is_current = 1 AND event_us IS NOT NULL", new { id, endpoint });
+                    foreach (TakenRow row in taken)
+                    {
+                        await WindowRow.StaleAsync(tx, endpoint, row.ModelVersion, row.EventUs);
+                    }
+
                     forgotten += await tx.ExecuteAsync("UPDATE monitoring_labels SET state = 'deleted', value = 0, is_current = 0 WHERE prediction_id = @id AND endpoint = @endpoint AND state <> 'deleted'", new { id, endpoint });
                 }
 
@@ -442,6 +449,13 @@ public sealed class Labels
         public string State { get; set; } = "";
 
         public long IsCurrent { get; set; }
+    }
+
+    private sealed class TakenRow
+    {
+        public string ModelVersion { get; set; } = "";
+
+        public long EventUs { get; set; }
     }
 
     private sealed class CountRow

@@ -6,6 +6,9 @@ using Slipway.Foundation;
 
 namespace Slipway.Monitoring;
 
+/// <summary>The rows of one endpoint, or of one of its versions, in one segment; times are Unix microseconds of event time.</summary>
+internal sealed record ArchivePart(string Segment, long Rows, long First, long Last);
+
 /// <summary>
 /// The read side of the prediction log and its long-term form: complete segments become Parquet blobs with one row in the database
 /// and one journal entry, which carries the digests that prove them. Reads join those blobs with the segments that are still open.
@@ -50,6 +53,11 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
 
     public async Task<Prediction?> FindAsync(string id, CancellationToken ct)
     {
+        if (await database.ReadAsync(s => s.ScalarAsync<long>("SELECT COUNT(*) FROM monitoring_tombstones WHERE prediction_id = @id", new { id }), ct) > 0)
+        {
+            return null;
+        }
+
         foreach (PredictionSegment segment in Log.Live.Reverse())
         {
             if (segment.Find(id) is { } found)
@@ -71,6 +79,8 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
     public async Task<IReadOnlyList<Prediction>> ListAsync(string endpoint, long from, long to, int limit, CancellationToken ct)
     {
         IReadOnlyList<PredictionSegment> live = Log.Live;
+        HashSet<string> deleted = await DeletedAsync(endpoint, from, to, ct);
+        limit += deleted.Count;
         var found = live.SelectMany(s => s.Newest(endpoint, from, to, limit)).ToList();
         IReadOnlyList<string> files = await FilesAsync(endpoint, from, to, live, ct);
         if (files.Count > 0)
@@ -79,14 +89,15 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
             found.AddRange(Read(sql, [("endpoint", endpoint), ("from", from), ("to", to)]));
         }
 
-        return found.OrderByDescending(p => p.At).ThenByDescending(p => p.Id, StringComparer.Ordinal).Take(limit).ToArray();
+        return found.Where(p => !deleted.Contains(p.Id)).OrderByDescending(p => p.At).ThenByDescending(p => p.Id, StringComparer.Ordinal).Take(limit - deleted.Count).ToArray();
     }
 
     /// <summary>All predictions of one model version on one endpoint with event time in [from, to), one by one, in no promised order.</summary>
     public async IAsyncEnumerable<Prediction> ScanAsync(string endpoint, string model, long from, long to, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
     {
+        HashSet<string> deleted = await DeletedAsync(endpoint, from, to, ct);
         IReadOnlyList<PredictionSegment> live = Log.Live;
-        foreach (Prediction p in live.SelectMany(s => s.Scan(endpoint, PredictionKind.Live, from, to)).Where(p => p.ModelVersion == model))
+        foreach (Prediction p in live.SelectMany(s => s.Scan(endpoint, PredictionKind.Live, from, to)).Where(p => p.ModelVersion == model && !deleted.Contains(p.Id)))
         {
             yield return p;
         }
@@ -98,16 +109,43 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
             foreach (Prediction p in Read(sql, [("endpoint", endpoint), ("model", model), ("from", from), ("to", to)]))
             {
                 ct.ThrowIfCancellationRequested();
-                yield return p;
+                if (!deleted.Contains(p.Id))
+                {
+                    yield return p;
+                }
             }
         }
+    }
+
+    /// <summary>How many rows <see cref="ScanAsync(string, string, long, long, CancellationToken)"/> would give, without reading what is in them.</summary>
+    public async Task<long> CountAsync(string endpoint, string model, long from, long to, CancellationToken ct)
+    {
+        HashSet<string> deleted = await DeletedAsync(endpoint, from, to, ct);
+        IReadOnlyList<PredictionSegment> live = Log.Live;
+        long rows = live.SelectMany(s => s.Scan(endpoint, PredictionKind.Live, from, to)).LongCount(p => p.ModelVersion == model && !deleted.Contains(p.Id));
+        IReadOnlyList<string> files = await FilesAsync(endpoint, from, to, live, ct);
+        if (files.Count == 0)
+        {
+            return rows;
+        }
+
+        using var duck = Open();
+        using var command = duck.CreateCommand();
+        command.CommandText = $"SELECT count(*) FROM {Source(files)} WHERE endpoint = $endpoint AND model_version = $model AND event_us >= $from AND event_us < $to AND {IsLive} AND id NOT IN (SELECT unnest($deleted))";
+        foreach ((string name, object value) in new (string, object)[] { ("endpoint", endpoint), ("model", model), ("from", from), ("to", to), ("deleted", deleted.ToList()) })
+        {
+            command.Parameters.Add(new DuckDBParameter(name, value));
+        }
+
+        return rows + Convert.ToInt64(command.ExecuteScalar(), CultureInfo.InvariantCulture);
     }
 
     /// <summary>Every row of one kind of an endpoint with event time in [from, to), one by one, in no promised order.</summary>
     public async IAsyncEnumerable<Prediction> ScanAsync(string endpoint, PredictionKind kind, long from, long to, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
     {
+        HashSet<string> deleted = await DeletedAsync(endpoint, from, to, ct);
         IReadOnlyList<PredictionSegment> live = Log.Live;
-        foreach (Prediction p in live.SelectMany(s => s.Scan(endpoint, kind, from, to)))
+        foreach (Prediction p in live.SelectMany(s => s.Scan(endpoint, kind, from, to)).Where(p => !deleted.Contains(p.Id)))
         {
             yield return p;
         }
@@ -121,7 +159,10 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
             foreach (Prediction p in Read(sql, [("endpoint", endpoint), ("from", from), ("to", to)]))
             {
                 ct.ThrowIfCancellationRequested();
-                yield return p;
+                if (!deleted.Contains(p.Id))
+                {
+                    yield return p;
+                }
             }
         }
     }
@@ -129,19 +170,59 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
     /// <summary>Rows and the first and last event time of an endpoint, over one model version or (null) all of them.</summary>
     public async Task<(long Rows, long First, long Last)> ExtentAsync(string endpoint, string? model, CancellationToken ct)
     {
+        IReadOnlyList<ArchivePart> parts = await PartsAsync(endpoint, model, ct);
+        return parts.Count == 0 ? (0, 0, 0) : (parts.Sum(p => p.Rows), parts.Min(p => p.First), parts.Max(p => p.Last));
+    }
+
+    /// <summary>Where the rows of an endpoint are: one entry for each segment that has any of them.</summary>
+    public async Task<IReadOnlyList<ArchivePart>> PartsAsync(string endpoint, string? model, CancellationToken ct)
+    {
         IReadOnlyList<PredictionSegment> live = Log.Live;
-        var parts = live.SelectMany(s => s.Parts()).Where(p => p.Kind == PredictionKind.Live && p.Endpoint == endpoint && (model is null || p.ModelVersion == model)).ToList();
+        List<ArchivePart> parts = [.. live.SelectMany(s => s.Parts().Select(p => (s.Id, Part: p)))
+            .Where(p => p.Part.Kind == PredictionKind.Live && p.Part.Endpoint == endpoint && (model is null || p.Part.ModelVersion == model)).Select(p => new ArchivePart(p.Id, p.Part.Rows, p.Part.First, p.Part.Last))];
         string[] ids = live.Select(s => s.Id).ToArray();
         IReadOnlyList<PartRow> rows = await database.ReadAsync(
             s => s.QueryAsync<PartRow>(
                 "SELECT segment AS Segment, row_count AS RowCount, first_us AS FirstUs, last_us AS LastUs FROM monitoring_segment_parts WHERE endpoint = @endpoint" + (model is null ? "" : " AND model_version = @model"),
                 new { endpoint, model }),
             ct);
-        parts.AddRange(rows.Where(r => !ids.Contains(r.Segment, StringComparer.Ordinal)).Select(r => new SegmentPart(endpoint, "", r.RowCount, r.FirstUs, r.LastUs)));
-        return parts.Count == 0 ? (0, 0, 0) : (parts.Sum(p => p.Rows), parts.Min(p => p.First), parts.Max(p => p.Last));
+        parts.AddRange(rows.Where(r => !ids.Contains(r.Segment, StringComparer.Ordinal)).Select(r => new ArchivePart(r.Segment, r.RowCount, r.FirstUs, r.LastUs)));
+        return parts;
     }
 
+    /// <summary>Leaves a tombstone for each of these predictions of one endpoint, forgets their labels and marks the windows that they took part in as stale.</summary>
+    public Task<int> DeleteAsync(Actor actor, string endpoint, IReadOnlyList<Prediction> found, CancellationToken ct) => database.WriteAsync(
+        async tx =>
+        {
+            int deleted = 0;
+            long now = clock.NowMicros();
+            foreach (Prediction p in found)
+            {
+                long at = Time.ToMicros(p.At);
+                int made = await tx.ExecuteAsync(
+                    "INSERT INTO monitoring_tombstones (prediction_id, endpoint, model_version, event_us, deleted_by, deleted_us) VALUES (@Id, @endpoint, @ModelVersion, @at, @Name, @now) ON CONFLICT (prediction_id) DO NOTHING",
+                    new { p.Id, endpoint, p.ModelVersion, at, actor.Name, now });
+                if (made > 0)
+                {
+                    deleted++;
+                    await tx.ExecuteAsync("UPDATE monitoring_labels SET state = 'deleted', value = 0, is_current = 0 WHERE prediction_id = @Id AND endpoint = @endpoint AND state <> 'deleted'", new { p.Id, endpoint });
+                    await WindowRow.StaleAsync(tx, endpoint, p.ModelVersion, at);
+                }
+            }
+
+            if (deleted > 0)
+            {
+                await journal.AppendAsync(tx, actor, "prediction.deleted", new Subject("endpoint", endpoint), new PredictionsDeleted(endpoint, deleted), []);
+            }
+
+            return deleted;
+        },
+        ct);
+
     public void Dispose() => compacting.Dispose();
+
+    private async Task<HashSet<string>> DeletedAsync(string endpoint, long from, long to, CancellationToken ct) =>
+        [.. await database.ReadAsync(s => s.QueryAsync<string>("SELECT prediction_id FROM monitoring_tombstones WHERE endpoint = @endpoint AND event_us >= @from AND event_us < @to", new { endpoint, from, to }), ct)];
 
     private async Task<Dictionary<string, Prediction>> FindManyAsync(IReadOnlyCollection<string> ids, bool stored, CancellationToken ct)
     {
@@ -161,7 +242,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
         string[] missing = ids.Where(id => !found.ContainsKey(id)).Distinct(StringComparer.Ordinal).ToArray();
         if (missing.Length == 0)
         {
-            return found;
+            return await WithoutDeletedAsync(found, ct);
         }
 
         // The identifiers' range is compared here, by bytes, because databases collate text in their own ways.
@@ -183,6 +264,20 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
             foreach (Prediction p in Read(sql, [("ids", missing.ToList())]))
             {
                 found[p.Id] = p;
+            }
+        }
+
+        return await WithoutDeletedAsync(found, ct);
+    }
+
+    private async Task<Dictionary<string, Prediction>> WithoutDeletedAsync(Dictionary<string, Prediction> found, CancellationToken ct)
+    {
+        foreach (IGrouping<string, Prediction> of in found.Values.ToArray().GroupBy(p => p.Endpoint))
+        {
+            HashSet<string> deleted = await DeletedAsync(of.Key, of.Min(p => Time.ToMicros(p.At)), of.Max(p => Time.ToMicros(p.At)) + 1, ct);
+            foreach (Prediction p in of.Where(p => deleted.Contains(p.Id)))
+            {
+                found.Remove(p.Id);
             }
         }
 

@@ -105,6 +105,34 @@ public sealed class Predictions
         return rows == 0 ? null : new PredictionExtent(rows, Time.FromMicros(first), Time.FromMicros(last));
     }
 
+    /// <summary>
+    /// Deletes predictions, for example at a person's request: no read gives them any more, labels of theirs are forgotten, and windows that they took part in
+    /// count as stale until they are measured again without them. The rows stay in the log's closed files, whose digests the journal proves.
+    /// </summary>
+    /// <param name="actor">Who.</param>
+    /// <param name="endpoint">The endpoint that made them.</param>
+    /// <param name="ids">At most <see cref="LargestPage"/>.</param>
+    /// <param name="ct">Cancels.</param>
+    /// <returns>How many were deleted; those that are not there or were deleted before do not count.</returns>
+    /// <exception cref="SlipwayException">InvalidArgument without ids; TooLarge above <see cref="LargestPage"/>.</exception>
+    public async Task<int> DeleteAsync(Actor actor, string endpoint, IReadOnlyList<string> ids, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(actor);
+        if (string.IsNullOrEmpty(endpoint) || ids.Count == 0 || ids.Any(string.IsNullOrEmpty))
+        {
+            throw SlipwayException.Invalid("the predictions cannot be deleted", "an endpoint and at least one prediction id are needed", "name them");
+        }
+
+        if (ids.Count > LargestPage)
+        {
+            throw new SlipwayException(ErrorCode.TooLarge, "the predictions cannot be deleted", $"{ids.Count} predictions in one call, {LargestPage} are allowed", "send them in several calls");
+        }
+
+        await log.CommitAsync(ct);
+        Prediction[] found = [.. (await archive.FindManyAsync([.. ids], ct)).Values.Where(p => p.Endpoint == endpoint)];
+        return found.Length == 0 ? 0 : await archive.DeleteAsync(actor, endpoint, found, ct);
+    }
+
     private static long First(DateTimeOffset? from) => from is { } f ? Time.ToMicros(f) : long.MinValue;
 
     private static long Last(DateTimeOffset? to) => to is { } t ? Time.ToMicros(t) : long.MaxValue;

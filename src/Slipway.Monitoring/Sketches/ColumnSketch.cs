@@ -79,6 +79,9 @@ internal sealed class ColumnSketch
         }
     }
 
+    /// <summary>The value of a frequent item.</summary>
+    public static double ValueOf(ulong item) => item <= uint.MaxValue ? BitConverter.UInt32BitsToSingle((uint)item) : BitConverter.UInt64BitsToDouble(item);
+
     /// <summary>Takes many values; those given one by one before come first.</summary>
     public void Add(ReadOnlySpan<double> values)
     {
@@ -327,6 +330,12 @@ internal sealed record ColumnReference(string Name, Bins Bins, long[] Counts, lo
 {
     [JsonIgnore]
     public long Rows => Finite + Missing + Infinite;
+
+    /// <summary>An empty sketch of a window of this column, with all that is kept of it.</summary>
+    public ColumnSketch Sketch() => Bins.Rule == Bins.CategoriesRule ? new ColumnSketch(Bins, distinct: MostExact, items: true) : new ColumnSketch(Bins, quantiles: true, distinct: MostExact);
+
+    /// <summary>Distinct values that are counted exactly.</summary>
+    private const int MostExact = 512;
 
     public static ColumnReference Freeze(string name, IReadOnlyList<float> column, bool categorical)
     {

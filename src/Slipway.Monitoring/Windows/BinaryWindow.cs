@@ -5,7 +5,7 @@ namespace Slipway.Monitoring;
 /// <summary>A window of a binary classifier's scores.</summary>
 internal sealed class BinaryWindow(MonitorConfig config, MonitorReference reference, DateTimeOffset start, DateTimeOffset end) : OutputWindow(config, reference, start, end)
 {
-    private readonly WatchedOutput? score = reference.Score is null ? null : new(null, reference.Score, new ColumnSketch(reference.Score.Bins));
+    private readonly WatchedOutput? score = reference.Score is null ? null : new(null, reference.Score, reference.Score.Sketch());
     private readonly ColumnSketch? labelledScores = reference.Score is null ? null : new ColumnSketch(reference.Score.Bins);
     private readonly List<(double Score, bool Outcome)> labelled = [];
     private readonly CbpeHistogram? estimated = reference.Estimator is null ? null : new CbpeHistogram();

@@ -1,3 +1,5 @@
+using Slipway.Foundation;
+
 namespace Slipway.Monitoring;
 
 /// <summary>Makes references out of logged predictions, and tells from their numbers what a model predicts where nobody said so.</summary>
@@ -44,8 +46,13 @@ internal static class FirstWindow
             Thresholds = config.Thresholds,
             ScoreOutput = config.ScoreOutput,
             PositiveFrom = config.PositiveFrom,
+            Ranking = config.Ranking,
+            Forecast = config.Forecast,
             Reference = new ReferenceTable
             {
+                Queries = config.Ranking is { } ranking ? [.. rows.Select(p => RankingWindow.QueryOf(p, ranking, config.FeatureNames.IndexOf(ranking.Query)))] : null,
+                Lower = Output(config.Forecast?.LowerOutput),
+                Upper = Output(config.Forecast?.UpperOutput),
                 Columns = [.. config.FeatureNames.Select((_, i) => rows.Select(p => p.Features[i]).ToArray())],
                 Scores = config.Probabilities ? null : [.. rows.Select(p => (float)config.Score(p.Outputs))],
                 Probabilities = config.Probabilities ? probabilities : null,
@@ -53,6 +60,8 @@ internal static class FirstWindow
                 Targets = known is null || config.Type == ModelType.Binary ? null : [.. rows.Select(p => known[p.Id].Value)],
             },
         };
+
+        float[]? Output(int? at) => at is { } i ? [.. rows.Select(p => i < p.Outputs.Count ? p.Outputs[i] : float.NaN)] : null;
     }
 
     /// <summary>
@@ -69,6 +78,13 @@ internal static class FirstWindow
         Prediction[] alike = [.. rows.Where(p => p.Features.Count == features && p.Outputs.Count == outputs)];
         string[] names = features > Monitors.MostFeatures ? [] : config.FeatureNames.Count == features ? [.. config.FeatureNames] : [.. Enumerable.Range(0, features).Select(i => $"feature {i}")];
         MonitorConfig told = config with { FeatureNames = names };
+        if (config.Ranking is not null || config.Forecast is not null)
+        {
+            // Outputs do not tell these types: somebody said so.
+            string[] problems = [.. (config.Ranking?.Problems(names) ?? []).Concat(config.Forecast?.Problems(names) ?? [])];
+            return problems.Length == 0 ? (told, alike) : throw SlipwayException.Invalid("the first window cannot become the reference", string.Join("; ", problems), $"watch the version with one of {string.Join(", ", names.Take(20))}");
+        }
+
         int block = Block(alike, outputs);
         if (block > 2)
         {

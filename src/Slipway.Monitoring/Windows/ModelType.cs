@@ -11,12 +11,18 @@ public enum ModelType
 
     /// <summary>A number. A label is the number that came true.</summary>
     Regression,
+
+    /// <summary>Scores that order the candidates of a query (<see cref="RankingRule"/>). A label is the relevance of one candidate, at least 0.</summary>
+    Ranking,
+
+    /// <summary>Numbers for steps ahead (<see cref="ForecastRule"/>), one prediction a step. A label is the number that came true.</summary>
+    Forecasting,
 }
 
 /// <summary>The one metric of a type by which windows are told apart: revisions, limits and alerts follow it.</summary>
 internal static class PrimaryMetric
 {
-    public static string Of(ModelType type) => type switch { ModelType.Multiclass => "accuracy", ModelType.Regression => "mae", _ => "auc" };
+    public static string Of(ModelType type) => type switch { ModelType.Multiclass => "accuracy", ModelType.Regression or ModelType.Forecasting => "mae", ModelType.Ranking => "ndcg", _ => "auc" };
 }
 
 /// <summary>How people write the metrics of monitors.</summary>
@@ -32,6 +38,13 @@ public static class MetricNames
         "rmse" => "RMSE",
         "r2" => "R2",
         "mape" => "MAPE",
+        "smape" => "sMAPE",
+        "wape" => "WAPE",
+        "mase" => "MASE",
+        "rmsse" => "RMSSE",
+        "ndcg" => "NDCG",
+        "map" => "MAP",
+        "mrr" => "MRR",
         "f1" => "F1",
         "macro_f1" => "macro F1",
         _ when metric.StartsWith(Estimated, StringComparison.Ordinal) => $"estimated {Of(metric[Estimated.Length..])}",

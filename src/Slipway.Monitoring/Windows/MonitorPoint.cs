@@ -36,6 +36,12 @@ public sealed record MonitorPoint(
     double? Error = null,
     double? Coverage = null)
 {
+    /// <summary>Whether the window's numbers may still move: a value of <see cref="WindowPhase"/>.</summary>
+    public string Phase { get; init; } = WindowPhase.Final;
+
+    /// <summary>Rows that came behind the window's lateness. With `recomputeLate` the newest revision counts them, otherwise no number does.</summary>
+    public long LateRows { get; init; }
+
     /// <summary>Whether the value is far enough inside its limits to resolve a firing rule. Known when the point is made; it is not stored.</summary>
     internal bool Clear { get; init; } = true;
 }

@@ -14,6 +14,8 @@ namespace Slipway.Monitoring;
 /// <param name="Type">What the model predicts.</param>
 /// <param name="Classes">Names of the classes in the order of their indexes.</param>
 /// <param name="Probabilities">Whether the outputs hold a probability of each class; otherwise the score is the index of the class.</param>
+/// <param name="Ranking">How predictions make rankings; null for other types.</param>
+/// <param name="Forecast">How predictions make forecasts; null for other types.</param>
 internal sealed record MonitorConfig(
     IReadOnlyList<string> FeatureNames,
     IReadOnlyList<string>? Watched,
@@ -24,10 +26,13 @@ internal sealed record MonitorConfig(
     double PositiveFrom,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] ModelType Type = ModelType.Binary,
     IReadOnlyList<string>? Classes = null,
-    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] bool Probabilities = false)
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] bool Probabilities = false,
+    RankingRule? Ranking = null,
+    ForecastRule? Forecast = null)
 {
     public static MonitorConfig Of(WatchRequest r) => new(
-        r.FeatureNames, r.Watched, r.Categorical, r.Window, r.Thresholds, r.ScoreOutput, r.PositiveFrom, r.Type, r.Type == ModelType.Multiclass ? r.Classes : null, r.Reference.Probabilities is not null);
+        r.FeatureNames, r.Watched, r.Categorical, r.Window, r.Thresholds, r.ScoreOutput, r.PositiveFrom, r.Type, r.Type == ModelType.Multiclass ? r.Classes : null, r.Reference.Probabilities is not null,
+        r.Type == ModelType.Ranking ? r.Ranking ?? new RankingRule() : null, r.Type == ModelType.Forecasting ? r.Forecast : null);
 
     /// <summary>The score among the outputs; NaN when the outputs hold none.</summary>
     public double Score(IReadOnlyList<float> outputs)
@@ -78,9 +83,10 @@ internal sealed record ReferencePerformance(long N, long Positives, double? Auc,
 /// <param name="N">Rows it was measured on.</param>
 /// <param name="Value">Its value.</param>
 /// <param name="Spread">Its standard error times the root of <paramref name="N"/>, so that the error at any sample size follows; null when none is known.</param>
-internal sealed record ReferenceMetric(string Metric, long N, double Value, double? Spread)
+/// <param name="Column">The horizon that it is of; null for metrics of the whole reference.</param>
+internal sealed record ReferenceMetric(string Metric, long N, double Value, double? Spread, string? Column = null)
 {
-    public static ReferenceMetric? Of(string metric, Measured value, long n) => value.Value is { } v ? new(metric, n, v, value.Error * Math.Sqrt(n)) : null;
+    public static ReferenceMetric? Of(string metric, Measured value, long n, string? column = null) => value.Value is { } v ? new(metric, n, v, value.Error * Math.Sqrt(n), column) : null;
 }
 
 /// <summary>
@@ -98,6 +104,8 @@ internal sealed record ReferenceMetric(string Metric, long N, double Value, doub
 /// <param name="Metrics">Realized performance of another type than binary.</param>
 /// <param name="ClassEstimator">Calibration of the probabilities of classes.</param>
 /// <param name="Loss">The absolute error of a row from its features and its prediction.</param>
+/// <param name="Importance">Share of the model's decisions that rest on a feature, by its name.</param>
+/// <param name="Series">Of forecasts: the series whose naive forecast scales errors.</param>
 internal sealed record MonitorReference(
     long Rows,
     IReadOnlyList<ColumnReference> Columns,
@@ -109,7 +117,9 @@ internal sealed record MonitorReference(
     IReadOnlyList<ColumnReference>? Outputs = null,
     IReadOnlyList<ReferenceMetric>? Metrics = null,
     MulticlassCbpe? ClassEstimator = null,
-    BoostedTrees? Loss = null)
+    BoostedTrees? Loss = null,
+    IReadOnlyList<double>? Series = null,
+    IReadOnlyDictionary<string, double>? Importance = null)
 {
     /// <summary>Rows that the model of losses is fitted on: evenly spread over the reference when it has more.</summary>
     private const int MostLossRows = 10_000;
@@ -118,14 +128,18 @@ internal sealed record MonitorReference(
     private const int LeastLossRows = 100;
 
     /// <summary>What a metric was on the reference; null when it is not known.</summary>
-    public ReferenceMetric? Before(string metric) => (metric, Performance) switch
+    public ReferenceMetric? Before(string metric, string? column = null) => (metric, Performance) switch
     {
         ("auc", { Auc: { } auc } p) => new(metric, p.N, auc, p.AucSpread),
         ("log_loss", { } p) => new(metric, p.N, p.LogLoss, p.LogLossSpread),
         ("brier", { } p) => new(metric, p.N, p.Brier, null),
         ("accuracy", { } p) => new(metric, p.N, p.Accuracy, null),
-        _ => Metrics?.FirstOrDefault(m => m.Metric == metric),
+        _ => Metrics?.FirstOrDefault(m => m.Metric == metric && m.Column == column),
     };
+
+    /// <summary>The metric that the type is judged by; of forecasts that of the shortest horizon.</summary>
+    [JsonIgnore]
+    public ReferenceMetric? Judged => Type == ModelType.Forecasting ? Metrics?.FirstOrDefault(m => m.Metric == PrimaryMetric.Of(Type)) : Before(PrimaryMetric.Of(Type));
 
     /// <summary>Of a monitor that has no reference yet.</summary>
     public static MonitorReference None(ModelType type) => new(0, [], null, null, [], Type: type);
@@ -140,11 +154,13 @@ internal sealed record MonitorReference(
             .Where(c => watched.Contains(c.Name))
             .Select(c => ColumnReference.Freeze(c.Name, c.Column, categorical.Contains(c.Name)))
             .ToArray();
-        var plain = new MonitorReference(table.Rows, columns, null, null, table.Sources, Type: request.Type);
+        var plain = new MonitorReference(table.Rows, columns, null, null, table.Sources, Type: request.Type, Importance: table.Importance);
         return request.Type switch
         {
             ModelType.Multiclass => Multiclass(plain, request),
             ModelType.Regression => Regression(plain, table),
+            ModelType.Ranking => Ranking(plain, table, request.Ranking ?? new RankingRule()),
+            ModelType.Forecasting => Forecasting(plain, request, request.Forecast!),
             _ => Binary(plain, table),
         };
     }
@@ -234,6 +250,64 @@ internal sealed record MonitorReference(
                 ReferenceMetric.Of("r2", m.R2, m.N), ReferenceMetric.Of("mape", m.MeanAbsolutePercentageError, m.N)),
             Loss = Losses(table.Columns, predictions, targets),
         };
+    }
+
+    private static MonitorReference Ranking(MonitorReference plain, ReferenceTable table, RankingRule rule)
+    {
+        if (table.Scores is not { } scores)
+        {
+            return plain;
+        }
+
+        MonitorReference watched = plain with { Score = ColumnReference.Freeze("score", scores, categorical: false) };
+        if (table.Targets is not { } targets || table.Queries is not { } queries)
+        {
+            return watched;
+        }
+
+        IEnumerable<List<(string, double, double?)>> grouped = Enumerable.Range(0, scores.Length).Where(i => queries[i] is not null).GroupBy(i => queries[i]!, StringComparer.Ordinal).OrderBy(g => g.Key, StringComparer.Ordinal)
+            .Select(g => g.Select(i => (i.ToString("D9", System.Globalization.CultureInfo.InvariantCulture), (double)scores[i], double.IsFinite(targets[i]) ? targets[i] : (double?)null)).ToList());
+        RankingMetrics m = RankingMetrics.Of(RankingWindow.Ready(grouped, rule).Ready, rule.K, rule.LinearGain);
+        return watched with
+        {
+            Metrics = Known(
+                ReferenceMetric.Of("ndcg", m.Ndcg, m.N), ReferenceMetric.Of("map", m.MeanAveragePrecision, m.N), ReferenceMetric.Of("mrr", m.MeanReciprocalRank, m.N),
+                ReferenceMetric.Of("precision_at_k", m.Precision, m.N), ReferenceMetric.Of("recall_at_k", m.Recall, m.N), ReferenceMetric.Of("hit_rate", m.HitRate, m.N)),
+        };
+    }
+
+    private static MonitorReference Forecasting(MonitorReference plain, WatchRequest request, ForecastRule rule)
+    {
+        ReferenceTable table = request.Reference;
+        MonitorReference watched = plain with { Series = rule.Training, Score = table.Scores is null ? null : ColumnReference.Freeze("forecast", table.Scores, categorical: false) };
+        if (table.Scores is not { } forecasts || table.Targets is not { } actuals)
+        {
+            return watched;
+        }
+
+        float[] horizon = table.Columns[request.FeatureNames.IndexOf(rule.Horizon)];
+        ForecastPoint[] points = [.. Enumerable.Range(0, forecasts.Length).Where(i => horizon[i] >= 1 && horizon[i] == MathF.Floor(horizon[i]) && horizon[i] <= int.MaxValue)
+            .Select(i => new ForecastPoint((int)horizon[i], null, actuals[i], forecasts[i], End(table.Lower, i), End(table.Upper, i)))];
+        // Rows stand in the order of their origins, so those of the shortest horizon give the series itself.
+        double[] series = points.Length == 0 ? [] : [.. points.Where(p => p.Horizon == points.Min(q => q.Horizon) && double.IsFinite(p.Actual)).Select(p => p.Actual).TakeLast(ForecastRule.LongestTraining)];
+        watched = watched with { Series = rule.Training ?? series };
+        var metrics = new List<ReferenceMetric?>();
+        foreach ((int h, ForecastMetrics m) in ForecastMetrics.ByHorizon(points, watched.Series, rule.Season, rule.Alpha).Take(ForecastRule.MostHorizons))
+        {
+            string column = ForecastWindow.ColumnOf(h);
+            foreach ((string metric, Measured value) in new[]
+            {
+                ("mae", m.Errors.MeanAbsoluteError), ("rmse", m.Errors.RootMeanSquaredError), ("mean_error", m.Errors.MeanError), ("mape", m.Errors.MeanAbsolutePercentageError), ("smape", m.Errors.SymmetricPercentageError),
+                ("wape", m.Errors.WeightedPercentageError), ("mase", m.Mase), ("rmsse", m.Rmsse), ("interval_coverage", m.Coverage), ("interval_width", m.IntervalWidth), ("winkler", m.Winkler),
+            })
+            {
+                metrics.Add(ReferenceMetric.Of(metric, value, m.Errors.N, column));
+            }
+        }
+
+        return watched with { Metrics = Known(metrics) };
+
+        static double? End(float[]? ends, int i) => ends is not null && float.IsFinite(ends[i]) ? ends[i] : null;
     }
 
     private static BoostedTrees? Losses(IReadOnlyList<float[]> columns, double[] predictions, double[] targets)

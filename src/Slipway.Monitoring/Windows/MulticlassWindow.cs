@@ -21,8 +21,8 @@ internal sealed class MulticlassWindow : OutputWindow
         : base(config, reference, start, end)
     {
         classes = config.Classes?.Count ?? 0;
-        shares = reference.Score is null ? null : new(null, reference.Score, new ColumnSketch(reference.Score.Bins));
-        probabilities = reference.Outputs?.Select(o => new WatchedOutput(o.Name, o, new ColumnSketch(o.Bins))).ToArray() ?? [];
+        shares = reference.Score is null ? null : new(null, reference.Score, reference.Score.Sketch());
+        probabilities = reference.Outputs?.Select(o => new WatchedOutput(o.Name, o, o.Sketch())).ToArray() ?? [];
         row = new float[config.Probabilities ? classes : 0];
         calibrated = new double[row.Length];
         estimator = config.Probabilities ? reference.ClassEstimator : null;

@@ -31,7 +31,7 @@ internal abstract class OutputWindow(MonitorConfig config, MonitorReference refe
 
     protected string Primary => PrimaryMetric.Of(config.Type);
 
-    protected double Coverage => (double)Labelled / Rows;
+    protected virtual double Coverage => (double)Labelled / Rows;
 
     /// <summary>The metric's reference and the median delay of labels, for the details of every point of performance.</summary>
     protected double? MedianDelay => delays.Count == 0 ? null : Bins.Quantile(TwoSample.Sorted(delays.Select(d => d.TotalSeconds)), 0.5);
@@ -40,6 +40,8 @@ internal abstract class OutputWindow(MonitorConfig config, MonitorReference refe
     {
         ModelType.Multiclass => new MulticlassWindow(config, reference, start, end),
         ModelType.Regression => new RegressionWindow(config, reference, start, end),
+        ModelType.Ranking => new RankingWindow(config, reference, start, end),
+        ModelType.Forecasting => new ForecastWindow(config, reference, start, end),
         _ => new BinaryWindow(config, reference, start, end),
     };
 
@@ -62,20 +64,20 @@ internal abstract class OutputWindow(MonitorConfig config, MonitorReference refe
     protected abstract void Take(Prediction prediction, double? label);
 
     /// <summary>Why <paramref name="n"/> labelled rows are too few to judge; null when they are enough.</summary>
-    protected string? TooFew(long n)
+    protected string? TooFew(long n, string what = "labelled rows")
     {
         Thresholds t = config.Thresholds;
-        return Coverage < t.LeastCoverage ? $"{Labelled} of {Rows} predictions have a label, {t.LeastCoverage:P0} are needed"
-            : n < t.LeastLabelled ? $"{n} labelled rows, {t.LeastLabelled} are needed" : null;
+        return Coverage < t.LeastCoverage ? $"{Math.Round(Coverage * Rows):0} of {Rows} predictions have a label, {t.LeastCoverage:P0} are needed"
+            : n < t.LeastLabelled ? $"{n} {what}, {t.LeastLabelled} are needed" : null;
     }
 
     /// <summary>
     /// Where a metric alerts: worse than the reference by more than three combined standard errors, and by more than what matters. Null when the reference
     /// does not know the metric.
     /// </summary>
-    protected double? Limit(string metric, long n, double matters, bool lowIsBad)
+    protected double? Limit(string metric, long n, double matters, bool lowIsBad, string? column = null)
     {
-        if (n == 0 || reference.Before(metric) is not { Spread: { } spread } before)
+        if (n == 0 || reference.Before(metric, column) is not { Spread: { } spread } before)
         {
             return null;
         }
@@ -84,16 +86,16 @@ internal abstract class OutputWindow(MonitorConfig config, MonitorReference refe
         return lowIsBad ? before.Value - margin : before.Value + margin;
     }
 
-    protected MonitorPoint Realized(string metric, Measured value, long n, string? insufficient, string detail, double? lower = null, double? upper = null)
+    protected MonitorPoint Realized(string metric, Measured value, long n, string? insufficient, string detail, double? lower = null, double? upper = null, string? column = null)
     {
-        double? before = reference.Before(metric)?.Value;
+        double? before = reference.Before(metric, column)?.Value;
         string state = insufficient is not null ? PointState.Insufficient
             : value.Value is not { } v || double.IsNaN(v) ? PointState.Undefined
             : v < lower || v > upper ? PointState.Alert : PointState.Ok;
         bool number = state is PointState.Ok or PointState.Alert;
         // What was lost against the reference has to shrink to a share of what may be lost before a firing rule ends.
         bool clear = (lower ?? upper) is not { } limit || Math.Abs(value.Value - before ?? 0) <= config.Thresholds.ClearBelow * Math.Abs(limit - before ?? 0) || (lower is not null ? value.Value > before : value.Value < before);
-        return new MonitorPoint(start, end, metric, null, number ? value.Value : null, n, state, lower, upper, number ? null : insufficient ?? value.Why, detail, Error: number ? value.Error : null, Coverage: Coverage) { Clear = clear };
+        return new MonitorPoint(start, end, metric, column, number ? value.Value : null, n, state, lower, upper, number ? null : insufficient ?? value.Why, detail, Error: number ? value.Error : null, Coverage: Coverage) { Clear = clear };
     }
 
     protected MonitorPoint Estimated(string metric, Measured value, long n, string what, string detail)

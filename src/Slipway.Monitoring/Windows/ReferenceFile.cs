@@ -30,6 +30,21 @@ public sealed record ReferenceFile
     /// <summary>Column of what came true: 1 or 0, a number, or a class by index or name. Null is `slipway.label` where there is one.</summary>
     public string? Target { get; init; }
 
+    /// <summary>Of rankings: the column that tells which query a row is a candidate of.</summary>
+    public string? Query { get; init; }
+
+    /// <summary>Of forecasts: the column of the lower end of the interval.</summary>
+    public string? Lower { get; init; }
+
+    /// <summary>Of forecasts: the column of the upper end of the interval.</summary>
+    public string? Upper { get; init; }
+
+    /// <summary>Of rankings: how predictions make them; null is the defaults.</summary>
+    public RankingRule? Ranking { get; init; }
+
+    /// <summary>Of forecasts: how predictions make them.</summary>
+    public ForecastRule? Forecast { get; init; }
+
     /// <summary>Reads the rows; endpoint, version and rules are the caller's to set.</summary>
     /// <param name="features">
     /// Names of the features in the order of the inputs, as far as they are known. When the file has none of them, its other columns are the features, in
@@ -52,7 +67,21 @@ public sealed record ReferenceFile
             throw Missing(table, Target, "");
         }
 
-        TableColumn[] inputs = Inputs(table, features, [.. probabilities, .. new[] { score, target }.OfType<TableColumn>()]);
+        string? unknown = new[] { Query, Lower, Upper }.OfType<string>().FirstOrDefault(n => table.Find(n) is null);
+        if (unknown is not null)
+        {
+            throw Missing(table, unknown, "");
+        }
+
+        if (Type == ModelType.Forecasting && Forecast is null)
+        {
+            throw Refuse("nothing says how many steps ahead a row is", "name the feature that holds it: --horizon COLUMN");
+        }
+
+        TableColumn? query = Query is null ? null : table.Find(Query);
+        // A query's number may also be a feature that the model receives.
+        TableColumn[] beside = [.. new[] { score, target, Query is not null && features.Contains(Query, StringComparer.Ordinal) || Query == Ranking?.Query ? null : query, Find(table, Lower, ""), Find(table, Upper, "") }.OfType<TableColumn>()];
+        TableColumn[] inputs = Inputs(table, features, [.. probabilities, .. beside]);
         IReadOnlyList<string> classes = Type != ModelType.Multiclass ? [] : probabilities.Length > 0 ? [.. probabilities.Select(c => c.Name[prefix.Length..])] : Classes(score, target);
         return new WatchRequest
         {
@@ -62,7 +91,9 @@ public sealed record ReferenceFile
             Classes = classes,
             FeatureNames = [.. inputs.Select(c => c.Name)],
             // Runtimes give the class before its probabilities.
-            ScoreOutput = Type == ModelType.Multiclass && score is not null ? 0 : -1,
+            ScoreOutput = (Type == ModelType.Multiclass && score is not null) || Forecast?.LowerOutput is not null ? 0 : -1,
+            Ranking = Ranking,
+            Forecast = Forecast,
             Reference = new ReferenceTable
             {
                 Columns = [.. inputs.Select(c => Singles(Numbers(c, "features are the numbers that the model receives")))],
@@ -70,6 +101,9 @@ public sealed record ReferenceFile
                 Probabilities = probabilities.Length == 0 ? null : [.. probabilities.Select(c => Singles(Numbers(c, "a probability is a number")))],
                 Labels = target is not null && Type == ModelType.Binary ? Outcomes(target) : null,
                 Targets = target is null || Type == ModelType.Binary ? null : Type == ModelType.Multiclass ? Indexes(target, classes) : Numbers(target, "the target of a regression is a number"),
+                Queries = query is null ? null : [.. Enumerable.Range(0, query.Rows).Select(query.TextAt)],
+                Lower = Lower is null ? null : Singles(Numbers(table.Find(Lower)!, "the end of an interval is a number")),
+                Upper = Upper is null ? null : Singles(Numbers(table.Find(Upper)!, "the end of an interval is a number")),
             },
         };
     }

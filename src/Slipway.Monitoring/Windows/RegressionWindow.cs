@@ -5,7 +5,7 @@ namespace Slipway.Monitoring;
 /// <summary>A window of predicted numbers.</summary>
 internal sealed class RegressionWindow(MonitorConfig config, MonitorReference reference, DateTimeOffset start, DateTimeOffset end) : OutputWindow(config, reference, start, end)
 {
-    private readonly WatchedOutput? predicted = reference.Score is null ? null : new(null, reference.Score, new ColumnSketch(reference.Score.Bins));
+    private readonly WatchedOutput? predicted = reference.Score is null ? null : new(null, reference.Score, reference.Score.Sketch());
     private readonly List<double> predictions = [];
     private readonly List<double> targets = [];
     private readonly double[] row = new double[config.FeatureNames.Count + 1];

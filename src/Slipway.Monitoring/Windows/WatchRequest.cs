@@ -20,8 +20,20 @@ public sealed record ReferenceTable
     /// <summary>The number that came true, or the index of the true class; NaN where it is not known. Null watches no performance against the reference.</summary>
     public double[]? Targets { get; init; }
 
+    /// <summary>Of rankings: the query that each row is a candidate of; null rows belong to none. Null watches no performance against the reference.</summary>
+    public string?[]? Queries { get; init; }
+
+    /// <summary>Of forecasts: the lower end of each row's interval; null without.</summary>
+    public float[]? Lower { get; init; }
+
+    /// <summary>Of forecasts: the upper end of each row's interval; null without.</summary>
+    public float[]? Upper { get; init; }
+
     /// <summary>How many rows there are.</summary>
     internal int Rows => Columns.Count > 0 ? Columns[0].Length : Scores?.Length ?? (Probabilities is { Count: > 0 } p ? p[0].Length : 0);
+
+    /// <summary>Share of the model's decisions that rest on a feature, by its name; null when nobody knows.</summary>
+    public IReadOnlyDictionary<string, double>? Importance { get; init; }
 
     /// <summary>Where the rows come from, such as a dataset version or a run; kept with the reference and linked in the journal.</summary>
     public IReadOnlyList<Subject> Sources { get; init; } = [];
@@ -65,4 +77,10 @@ public sealed record WatchRequest
 
     /// <summary>A label at or above this value is a true outcome.</summary>
     public double PositiveFrom { get; init; } = 0.5;
+
+    /// <summary>Of rankings: how predictions make them; null is the defaults.</summary>
+    public RankingRule? Ranking { get; init; }
+
+    /// <summary>Of forecasts: how predictions make them.</summary>
+    public ForecastRule? Forecast { get; init; }
 }

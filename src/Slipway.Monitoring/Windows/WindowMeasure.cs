@@ -18,7 +18,7 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
 {
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
 
-    private readonly ColumnSketch[] columns = reference.Columns.Select(c => new ColumnSketch(c.Bins)).ToArray();
+    private readonly ColumnSketch[] columns = reference.Columns.Select(c => c.Sketch()).ToArray();
     private readonly int[] positions = reference.Columns.Select(c => config.FeatureNames.IndexOf(c.Name)).ToArray();
     private readonly OutputWindow outputs = OutputWindow.Of(config, reference, start, end);
     private readonly OperationWindow operation = new(config.Thresholds, start, end, earlierLatencies ?? []);
@@ -26,6 +26,9 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     private long failed;
     private long misshapen;
     private long repeated;
+
+    /// <summary>Rows of the log that were looked at, with those that do not count.</summary>
+    public long Scanned { get; private set; }
 
     /// <summary>Predictions that count.</summary>
     public long Rows => outputs.Rows;
@@ -36,6 +39,7 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     /// <summary>Takes one prediction and its label, if there is one.</summary>
     public void Add(Prediction prediction, KnownLabel? label)
     {
+        Scanned++;
         operation.Add(prediction);
         if (prediction.Status is < 200 or > 299)
         {
@@ -103,13 +107,23 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     /// <summary>Realized performance over the labelled rows; none without rows.</summary>
     public IReadOnlyList<MonitorPoint> Performance() => Rows == 0 ? [] : [.. outputs.Performance()];
 
-    private MonitorPoint Drifted(string metric, string? column, ColumnReference r, ColumnSketch w, DriftVerdict v)
-    {
-        string detail = JsonSerializer.Serialize(
+    /// <summary>The window's columns and outputs, as they are kept to be put together with those of other windows.</summary>
+    public IEnumerable<(string Name, byte[] Body)> Sketches() =>
+    [
+        .. reference.Columns.Select((c, i) => (WindowSketches.NameOf("psi", c.Name), columns[i].ToBytes())),
+        .. outputs.Outputs.Select(o => (WindowSketches.NameOf("score_psi", o.Column), o.Window.ToBytes())),
+    ];
+
+    private MonitorPoint Drifted(string metric, string? column, ColumnReference r, ColumnSketch w, DriftVerdict v) =>
+        new(start, end, metric, column, v.Psi, w.Finite, v.State, null, v.Limit, v.Why, DriftDetail(config, reference, r, w, v), v.Level) { Clear = v.Clear };
+
+    /// <summary>The parts of a drift decision as JSON: bins and shares of both sides, significance, means.</summary>
+    public static string DriftDetail(MonitorConfig config, MonitorReference reference, ColumnReference r, ColumnSketch w, DriftVerdict v) =>
+        JsonSerializer.Serialize(
             new
             {
                 rule = r.Bins.Rule,
-                bins = r.Counts.Select((c, i) => new { bin = Label(r, i), reference = Share(c, r.Finite), window = Share(w.Counts[i], w.Finite) }),
+                bins = r.Counts.Select((c, i) => new { bin = Label(config, reference, r, i), reference = Share(c, r.Finite), window = Share(w.Counts[i], w.Finite) }),
                 p = v.P,
                 adjustedP = v.AdjustedP,
                 material = v.Material,
@@ -120,8 +134,6 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
                 infinite = w.Infinite,
             },
             Json);
-        return new MonitorPoint(start, end, metric, column, v.Psi, w.Finite, v.State, null, v.Limit, v.Why, detail, v.Level) { Clear = v.Clear };
-    }
 
     /// <summary>A change of the missing rate alerts when it exceeds three standard errors of the difference of two shares and the change that matters.</summary>
     private MonitorPoint Missing(ColumnReference r, ColumnSketch w)
@@ -158,7 +170,7 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     }
 
     /// <summary>A bin's name; the shares of predicted classes are told by the classes' names.</summary>
-    private string Label(ColumnReference r, int bin) => config.Type == ModelType.Multiclass && ReferenceEquals(r, reference.Score) && bin < r.Bins.Values.Length ? config.ClassName(r.Bins.Values[bin]) : r.Bins.Label(bin);
+    private static string Label(MonitorConfig config, MonitorReference reference, ColumnReference r, int bin) => config.Type == ModelType.Multiclass && r.Bins == reference.Score?.Bins && bin < r.Bins.Values.Length ? config.ClassName(r.Bins.Values[bin]) : r.Bins.Label(bin);
 
     private static double Share(long count, long of) => of == 0 ? 0 : (double)count / of;
 }

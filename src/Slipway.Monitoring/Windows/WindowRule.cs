@@ -11,6 +11,10 @@ namespace Slipway.Monitoring;
 /// <param name="Lateness">How far the stream may be out of order, 0 to 30 days.</param>
 public sealed record WindowRule(string Period, int Hours, TimeSpan Lateness)
 {
+    /// <summary>Whether rows that come behind the lateness make a new revision of their window's points; otherwise they are counted beside them.</summary>
+    [System.Text.Json.Serialization.JsonIgnore(Condition = System.Text.Json.Serialization.JsonIgnoreCondition.WhenWritingDefault)]
+    public bool RecomputeLate { get; init; }
+
     private static readonly DateTimeOffset Monday = new(1970, 1, 5, 0, 0, 0, TimeSpan.Zero);
 
     /// <summary>Calendar days.</summary>

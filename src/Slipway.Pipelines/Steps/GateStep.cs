@@ -1,5 +1,6 @@
 using System.Globalization;
 using Slipway.Governance;
+using Slipway.Monitoring;
 using Slipway.Pipelines.Training;
 using Slipway.Registry;
 
@@ -133,7 +134,7 @@ internal sealed class GateStep(Models models, Registry.Runs runs, Gates gates, R
             facts[$"{prefix}metrics.{metric}.dataset"] = validation.Digest;
         }
 
-        var exact = DeLong.Of(scores, table.Labels);
+        var exact = DeLong.Of(Array.ConvertAll(scores, score => (double)score), table.Labels);
         if (exact is not null)
         {
             var (lower, upper) = exact.Interval();

@@ -27,8 +27,14 @@ internal static class MonitoringApi
     /// <param name="Type">What the model predicts, said of a reference file; absent is binary.</param>
     /// <param name="Score">Its column of the score, the predicted number or class.</param>
     /// <param name="Target">Its column of what came true.</param>
+    /// <param name="Query">Its column of the query that a row is a candidate of.</param>
+    /// <param name="Lower">Its column of the lower end of a forecast's interval.</param>
+    /// <param name="Upper">Its column of the upper end of a forecast's interval.</param>
+    /// <param name="Ranking">How predictions make rankings.</param>
+    /// <param name="Forecast">How predictions make forecasts.</param>
     private sealed record NewMonitor(
-        string Endpoint, string ModelVersion, WindowRule? Window = null, Thresholds? Thresholds = null, IReadOnlyList<string>? Watch = null, ModelType? Type = null, string? Score = null, string? Target = null);
+        string Endpoint, string ModelVersion, WindowRule? Window = null, Thresholds? Thresholds = null, IReadOnlyList<string>? Watch = null, ModelType? Type = null, string? Score = null, string? Target = null,
+        string? Query = null, string? Lower = null, string? Upper = null, RankingRule? Ranking = null, ForecastRule? Forecast = null);
 
     public static void Map(ApiRoutes api)
     {
@@ -43,6 +49,7 @@ internal static class MonitoringApi
             await c.Of<Predictions>().ExtentAsync(c["endpoint"], c.Query("version"), c.Stop) ?? (object)new { rows = 0 });
         api.Get("/predictions/{prediction}", Permissions.PredictionLogRead, async c =>
             await c.Of<Predictions>().FindAsync(c["prediction"], c.Stop) ?? throw SlipwayException.NotFound("prediction", c["prediction"], "slipway endpoint predictions ENDPOINT"));
+        api.Delete("/endpoints/{endpoint}/predictions/{prediction}", Permissions.SubjectErase, async c => new { deleted = await c.Of<Predictions>().DeleteAsync(c.Actor, c["endpoint"], [c["prediction"]], c.Stop) });
         api.Post("/endpoints/{endpoint}/labels", Permissions.LabelWrite, async c => await c.Of<Labels>().AppendAsync(c.Actor, c["endpoint"], await LabelsAsync(c), c.Stop));
         api.Delete("/endpoints/{endpoint}/labels/{prediction}", Permissions.LabelWrite, async c => new { deleted = await c.Of<Labels>().DeleteAsync(c.Actor, c["endpoint"], [c["prediction"]], c.Stop) });
         api.Get("/endpoints/{endpoint}/labels", Permissions.PredictionLogRead, async c => await c.Of<Labels>().CountAsync(c["endpoint"], c.Stop));
@@ -66,6 +73,14 @@ internal static class MonitoringApi
             var points = (await c.Of<Monitors>().PointsAsync(c["monitor"], c.Stop)).Where(p => (metric is null || p.Metric == metric) && (column is null || p.Column == column));
             return c.Page([.. points.OrderByDescending(p => p.WindowStart)], p => $"{Time.ToMicros(p.WindowStart)}/{p.Metric}/{p.Column}");
         });
+        api.Get("/monitors/{monitor}/moved", Permissions.EndpointRead, async c => c.Page([.. await c.Of<Monitors>().MovedAsync(c["monitor"], c.Stop)], m => $"{m.Rank}"));
+        api.Get("/monitors/{monitor}/merged", Permissions.EndpointRead, async c =>
+        {
+            var merged = await c.Of<Monitors>().MergedAsync(c["monitor"], c.Query("period") ?? "window", c.Query("against") ?? Against.Reference, c.Query("column"), c.Time("from"), c.Time("to"), c.Stop);
+            return c.Page([.. merged.OrderByDescending(m => m.WindowStart)], m => $"{Time.ToMicros(m.WindowStart)}/{m.Metric}/{m.Column}");
+        });
+        api.Get("/monitors/{monitor}/revisions", Permissions.EndpointRead, async c =>
+            c.Page([.. await c.Of<Monitors>().RevisionsAsync(c["monitor"], c.Time("window") ?? throw SlipwayException.Invalid("the revisions cannot be listed", "no window is named", "add ?window= with the start of the window"), c.Stop)], p => $"{p.Revision}/{p.Metric}/{p.Column}"));
         api.Post("/monitors/{monitor}/run", Permissions.EndpointCreate, async c => new { evaluated = await c.Of<Monitors>().EvaluateAsync(c["monitor"], c.Stop) });
         api.Post("/monitors/{monitor}/stop", Permissions.DeploymentStop, async c => await c.Of<Monitors>().StopAsync(c.Actor, c["monitor"], c.Stop));
     }
@@ -111,7 +126,7 @@ internal static class MonitoringApi
                 File.Move(kept, kept += ".parquet");
             }
 
-            return await WatchAsync(c, monitor, new ReferenceFile { Path = kept, Name = name, Type = monitor.Type ?? ModelType.Binary, Score = monitor.Score, Target = monitor.Target });
+            return await WatchAsync(c, monitor, new ReferenceFile { Path = kept, Name = name, Type = monitor.Type ?? ModelType.Binary, Score = monitor.Score, Target = monitor.Target, Query = monitor.Query, Lower = monitor.Lower, Upper = monitor.Upper, Ranking = monitor.Ranking, Forecast = monitor.Forecast });
         }
         finally
         {
@@ -127,9 +142,9 @@ internal static class MonitoringApi
             return await c.Of<References>().WatchFileAsync(c.Actor, body.Endpoint, body.ModelVersion, file, body.Window, body.Thresholds, body.Watch, c.Stop);
         }
 
-        string[] of = [.. new[] { body.Type is null ? null : "type", body.Score is null ? null : "score", body.Target is null ? null : "target" }.OfType<string>()];
+        string[] of = [.. new[] { body.Type is null ? null : "type", body.Score is null ? null : "score", body.Target is null ? null : "target", body.Query is null ? null : "query", body.Lower is null ? null : "lower", body.Upper is null ? null : "upper" }.OfType<string>()];
         return of.Length == 0
-            ? await c.Of<References>().WatchAsync(c.Actor, body.Endpoint, body.ModelVersion, body.Window, body.Thresholds, body.Watch, c.Stop)
+            ? await c.Of<References>().WatchAsync(c.Actor, body.Endpoint, body.ModelVersion, body.Window, body.Thresholds, body.Watch, body.Ranking, body.Forecast, c.Stop)
             : throw SlipwayException.Invalid("the version cannot be watched", $"{string.Join(" and ", of)} {(of.Length == 1 ? "is" : "are")} said of a reference file, and none is given", "send the file too, or leave them out");
     }
 

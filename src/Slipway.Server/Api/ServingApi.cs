@@ -91,6 +91,12 @@ internal static class ServingApi
             await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop);
             return new { items = await c.Of<Rollouts>().TimelineAsync(c["rollout"], c.Stop) };
         });
+        api.Get("/rollouts/{rollout}/nodes", Permissions.EndpointRead, async c =>
+        {
+            var rollout = await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop);
+            var route = (await c.Of<Endpoints>().GetAsync(rollout.Endpoint, c.Stop)).Route;
+            return new { rollout.Endpoint, route.Revision, set = route.Variants.ToDictionary(variant => variant.Name, variant => variant.Percent), items = await c.Of<Rollouts>().NodesAsync(rollout.Id, c.Stop) };
+        });
         api.Get("/rollouts/{rollout}/actions", Permissions.EndpointRead, async c => new { items = await c.Of<Rollouts>().ActionsAsync(c.Actor, c["rollout"], c.Stop) });
         api.Get("/rollouts/{rollout}/analysis", Permissions.EndpointRead, async c =>
         {
@@ -107,6 +113,11 @@ internal static class ServingApi
             }
 
             return await AssignAsync(c, rollout.Endpoint);
+        });
+        api.Get("/rollouts/{rollout}/exposures", Permissions.EndpointRead, async c =>
+        {
+            var rollout = await c.Of<Rollouts>().GetAsync(c["rollout"], c.Stop);
+            return new { items = await c.Of<Endpoints>().ExposuresAsync(rollout.Endpoint, c.Query("entity"), rollout.Id, c.Limit(), c.Stop) };
         });
         api.Put("/rollouts/{rollout}/plan", Permissions.DeploymentCreate, async c =>
             await c.Of<Rollouts>().EditAsync(c.Actor, c["rollout"], await c.BodyAsync<RolloutSpec>(), c.Stop, Key(c)));

@@ -16,6 +16,13 @@ internal sealed class MetricData
 
     /// <summary>Of a quantile: its values and their units.</summary>
     public List<(int Unit, double Value)> Values { get; } = [];
+
+    /// <summary>Of an AUC: labelled scores and their units.</summary>
+    public List<(int Unit, double Score, bool Positive)> Scores { get; } = [];
+
+    /// <summary>The AUC of the scores; null if it is undefined.</summary>
+    public DeLong? Auc() => Scores.Exists(score => !double.IsFinite(score.Score)) ? null
+        : DeLong.Of([.. Scores.Select(score => score.Score)], [.. Scores.Select(score => score.Positive)], [.. Scores.Select(score => score.Unit)]);
 }
 
 /// <summary>What was read of one arm.</summary>

@@ -121,7 +121,7 @@ internal static class Experiment
         var (effect, variance, before, after) = Difference(metric, first, second, alpha);
         if (!double.IsFinite(effect) || !double.IsFinite(variance))
         {
-            return Nothing(metric, role, Test, baseline, arm, first, second, Verdict.NoData, $"{metric.Name} is undefined: an outcome is not a number, or the denominators are zero");
+            return Nothing(metric, role, Test, baseline, arm, first, second, Verdict.NoData, $"{metric.Name} is undefined: {(metric.Kind == MetricKind.Auc ? "a score is not a number, or one class has fewer than two labels" : "an outcome is not a number, or the denominators are zero")}");
         }
 
         var width = role == "primary" ? spec.Design.Effect : metric.Margin > 0 ? metric.Margin : Width * Spread(metric, first);
@@ -178,6 +178,7 @@ internal static class Experiment
             MetricKind.Proportion when a.X == Math.Floor(a.X) && b.X == Math.Floor(b.X) => FixedHorizon.Shares((long)a.X, a.N, (long)b.X, b.N, alpha),
             MetricKind.Proportion or MetricKind.Mean => FixedHorizon.Means(a.Ratio, a.Variance * a.N, a.N, b.Ratio, b.Variance * b.N, b.N, alpha),
             MetricKind.Ratio => FixedHorizon.Ratios(a, b, alpha),
+            MetricKind.Auc => FixedHorizon.Areas(first.Auc(), second.Auc(), alpha),
             _ => FixedHorizon.Quantiles(first.Values, second.Values, metric.Quantile, alpha, Seed(arm, metric)),
         };
         if (found.Difference is not { } effect || found.P is not { } p || !double.IsFinite(effect) || !double.IsFinite(p))
@@ -226,6 +227,8 @@ internal static class Experiment
             case MetricKind.Quantile:
                 var found = FixedHorizon.Quantiles(first.Values, second.Values, metric.Quantile, alpha, 1);
                 return (found.Difference ?? double.NaN, found.Error is { } error ? error * error : double.NaN, Value(metric, first), Value(metric, second));
+            case MetricKind.Auc:
+                return first.Auc() is { } before && second.Auc() is { } after ? (after.Auc - before.Auc, before.Variance + after.Variance, before.Auc, after.Auc) : (double.NaN, double.NaN, double.NaN, double.NaN);
             case MetricKind.Proportion when a.X >= 0 && b.X >= 0 && a.X <= a.N && b.X <= b.N && a.X == Math.Floor(a.X) && b.X == Math.Floor(b.X):
                 return (b.Ratio - a.Ratio, SequentialTest.ProportionVariance((long)a.X, a.N, (long)b.X, b.N), a.Ratio, b.Ratio);
             default:
@@ -236,6 +239,11 @@ internal static class Experiment
     // The spread of one unit's outcome; of a quantile that of its values.
     private static double Spread(MetricSpec metric, MetricData data)
     {
+        if (metric.Kind == MetricKind.Auc)
+        {
+            return Math.Sqrt((data.Auc()?.Variance ?? double.NaN) * data.Scores.Count);
+        }
+
         if (metric.Kind != MetricKind.Quantile)
         {
             return Math.Sqrt(data.Sums.Variance * data.Sums.N);
@@ -247,6 +255,11 @@ internal static class Experiment
 
     private static double Value(MetricSpec metric, MetricData data)
     {
+        if (metric.Kind == MetricKind.Auc)
+        {
+            return data.Auc()?.Auc ?? double.NaN;
+        }
+
         if (metric.Kind != MetricKind.Quantile)
         {
             return data.Sums.Ratio;

@@ -9,7 +9,7 @@ namespace Slipway.Serving;
 /// labels; nothing of it is on the way of a request.
 /// </summary>
 internal sealed class ExperimentObserver(
-    Database database, Deployments deployments, Predictions predictions, Labels labels, Monitors monitors, MetricQueries queries, TimeProvider clock)
+    Database database, Deployments deployments, Predictions predictions, Labels labels, Monitors monitors, MetricQueries queries, Routing.Routes routes, TimeProvider clock)
 {
     /// <summary>One look at an A/B test.</summary>
     /// <param name="rollout">Whose variants are compared.</param>
@@ -92,7 +92,9 @@ internal sealed class ExperimentObserver(
             }
         }
 
-        return comparison.Report(variant);
+        var copied = rollout.Variants.FirstOrDefault(arm => arm.Name == variant)?.ModelVersion;
+        var mirrors = (routes.Find(rollout.Endpoint)?.Shadows ?? []).Select(shadow => shadow.Read()).Where(mirror => mirror.Variant == variant && mirror.ModelVersion == copied).ToList();
+        return comparison.Report(variant, dropped: mirrors.Count == 0 ? null : mirrors.Sum(mirror => mirror.Dropped));
     }
 
     /// <summary>
@@ -229,7 +231,7 @@ internal sealed class ExperimentObserver(
 
         // A window that closed before the candidate had traffic says nothing about it.
         var point = (await monitors.PointsAsync(monitor.Id, ct))
-            .Where(p => p.Metric == metric.Point && p.Column == metric.Column && p.WindowEnd > Since(rollout, now)).MaxBy(p => p.WindowStart);
+            .Where(p => p.Metric == metric.Point && p.Column == metric.Column && p.Phase == WindowPhase.Final && p.WindowEnd > Since(rollout, now)).MaxBy(p => p.WindowStart);
         if (point is null)
         {
             return Without(Verdict.NoData, $"the monitor has no point of {query} since the candidate has traffic");

@@ -45,6 +45,9 @@ public enum MetricKind
 
     /// <summary>A quantile of all outcomes, with a bootstrap over entities.</summary>
     Quantile,
+
+    /// <summary>Area under the ROC curve of labelled scores, with the variance after DeLong; labels of one entity are taken together.</summary>
+    Auc,
 }
 
 /// <summary>Which way a metric is better.</summary>
@@ -90,7 +93,7 @@ public sealed record MetricSpec
     /// </summary>
     public bool MissingIsZero { get; init; }
 
-    internal bool NeedsLabels => Source is MetricSource.Label or MetricSource.LogLoss or MetricSource.SquaredError or MetricSource.Accuracy;
+    internal bool NeedsLabels => Source is MetricSource.Label or MetricSource.LogLoss or MetricSource.SquaredError or MetricSource.Accuracy || Kind == MetricKind.Auc;
 
     internal IEnumerable<string> Faults()
     {
@@ -107,6 +110,11 @@ public sealed record MetricSpec
         if (Kind == MetricKind.Quantile && Quantile is not (> 0 and < 1))
         {
             yield return $"{Name}: a quantile lies between 0 and 1, it is {Quantile}";
+        }
+
+        if (Kind == MetricKind.Auc && Source != MetricSource.Score)
+        {
+            yield return $"{Name}: an AUC is that of labelled scores (source: score), {Source} has none";
         }
 
         if (Kind == MetricKind.Proportion && Source is MetricSource.Score or MetricSource.Latency or MetricSource.LogLoss or MetricSource.SquaredError)

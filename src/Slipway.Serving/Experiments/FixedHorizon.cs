@@ -153,6 +153,18 @@ internal static class FixedHorizon
         double At(double share) => draws[Math.Clamp((int)Math.Round(share * (Draws - 1)), 0, Draws - 1)];
     }
 
+    /// <summary>Two areas under ROC curves over different rows: their difference is normal with the sum of their variances (DeLong).</summary>
+    public static Comparison Areas(DeLong? first, DeLong? second, double alpha)
+    {
+        if (first is null || second is null)
+        {
+            return Comparison.Undefined("DeLong", "each side needs finite scores and two labels of both classes");
+        }
+
+        double difference = second.Auc - first.Auc, error = Math.Sqrt(first.Variance + second.Variance), z = difference / error, radius = Tails.NormalQuantile(alpha / 2) * error;
+        return new("DeLong", difference, z, 2 * Tails.Normal(Math.Abs(z)), difference - radius, difference + radius, null, error);
+    }
+
     private static (double Lower, double Upper) Wilson(double p, double n, double z)
     {
         double z2 = z * z, centre = (p + (z2 / (2 * n))) / (1 + (z2 / n)), radius = z / (1 + (z2 / n)) * Math.Sqrt((p * (1 - p) / n) + (z2 / (4 * n * n)));

@@ -31,7 +31,7 @@ internal sealed class OutcomeReader(
     /// <summary>Entities in memory.</summary>
     public const int MostUnits = 500_000;
 
-    // Values of one quantile metric and arm.
+    // Values of one metric and arm whose figure needs all of them.
     private const int MostValues = 200_000;
     private const byte NoArm = byte.MaxValue;
 
@@ -212,27 +212,38 @@ internal sealed class OutcomeReader(
             if (MetricValue.Of(metrics[m], outcome.Prediction, label) is { } value)
             {
                 into[m].Add(value);
-                if (metrics[m].Kind == MetricKind.Quantile)
+                if (metrics[m].Kind is MetricKind.Quantile or MetricKind.Auc)
                 {
-                    Keep(arm, m, hash, value);
+                    Keep(arm, m, hash, value, label >= metrics[m].PositiveFrom);
                 }
             }
         }
     }
 
     // The unit's number is the upper half of its hash, so that thinning keeps or drops whole units.
-    private void Keep(int arm, int metric, ulong hash, double value)
+    private void Keep(int arm, int metric, ulong hash, double value, bool positive)
     {
-        var values = _arms[arm].Metrics[metric].Values;
+        var data = _arms[arm].Metrics[metric];
         var unitNumber = (uint)(hash >> 32);
-        if (unitNumber <= _valueThresholds[arm, metric])
+        if (unitNumber > _valueThresholds[arm, metric])
         {
-            values.Add((unchecked((int)unitNumber), value));
-            while (values.Count > MostValues)
-            {
-                var threshold = _valueThresholds[arm, metric] /= 2;
-                values.RemoveAll(kept => (uint)kept.Unit > threshold);
-            }
+            return;
+        }
+
+        if (metrics[metric].Kind == MetricKind.Auc)
+        {
+            data.Scores.Add((unchecked((int)unitNumber), value, positive));
+        }
+        else
+        {
+            data.Values.Add((unchecked((int)unitNumber), value));
+        }
+
+        while (data.Values.Count > MostValues || data.Scores.Count > MostValues)
+        {
+            var threshold = _valueThresholds[arm, metric] /= 2;
+            data.Values.RemoveAll(kept => (uint)kept.Unit > threshold);
+            data.Scores.RemoveAll(kept => (uint)kept.Unit > threshold);
         }
     }
 

@@ -45,7 +45,22 @@ public sealed class RolloutReports
     /// <param name="id">The rollout.</param>
     /// <param name="variant">Which variant's; null: the first candidate's.</param>
     /// <param name="ct">Cancels.</param>
-    public async Task<ShadowReport> ShadowAsync(string id, string? variant, CancellationToken ct) => await _observer.ShadowAsync(await _rollouts.GetAsync(id, ct), variant, ct);
+    /// <exception cref="SlipwayException">NotFound; InvalidArgument for a variant that it does not have; PreconditionFailed if its plan copies no requests.</exception>
+    public async Task<ShadowReport> ShadowAsync(string id, string? variant, CancellationToken ct)
+    {
+        var rollout = await _rollouts.GetAsync(id, ct);
+        if (rollout.Spec.Steps.All(step => step.Kind != "mirror"))
+        {
+            throw new SlipwayException(ErrorCode.PreconditionFailed, $"rollout {id} has no shadow report", $"its kind is {rollout.Spec.Kind} and its plan copies no requests", "ask for its analysis");
+        }
+
+        if (variant is not null && rollout.Variants.All(arm => arm.Name != variant))
+        {
+            throw SlipwayException.Invalid($"rollout {id} has no such shadow", $"there is no variant '{variant}' ({string.Join(", ", rollout.Variants.Select(arm => arm.Name))})");
+        }
+
+        return await _observer.ShadowAsync(rollout, variant, ct);
+    }
 
     /// <summary>How large and how long an experiment must be, at the endpoint's measured traffic.</summary>
     /// <exception cref="SlipwayException">InvalidArgument with every fault; NotFound without the endpoint.</exception>

@@ -114,12 +114,12 @@ public enum PauseReason
 
 /// <summary>One step of a plan.</summary>
 /// <param name="Kind">
-/// <c>setWeight</c>, <c>pause</c>, <c>analysis</c>, <c>experiment</c>, <c>bandit</c>, <c>compare</c>, <c>mirror</c>, <c>match</c>, <c>warm</c>, <c>approve</c> or <c>webhook</c>.
+/// <c>setWeight</c>, <c>pause</c>, <c>analysis</c>, <c>experiment</c>, <c>bandit</c>, <c>compare</c>, <c>mirror</c>, <c>match</c>, <c>warm</c>, <c>approve</c>, <c>webhook</c> or <c>job</c>.
 /// </param>
 public sealed record RolloutStep(string Kind)
 {
     internal static readonly IReadOnlyList<string> Kinds =
-        ["setWeight", "pause", "analysis", "experiment", "bandit", "compare", "mirror", "match", "warm", "approve", "webhook"];
+        ["setWeight", "pause", "analysis", "experiment", "bandit", "compare", "mirror", "match", "warm", "approve", "webhook", "job"];
 
     /// <summary>setWeight: the variant's share, 0 to 100 in steps of 0.01. mirror: the share of requests that are copied; 0 ends it.</summary>
     public double? Percent { get; init; }
@@ -157,7 +157,7 @@ public sealed record RolloutStep(string Kind)
     /// <summary>approve: a role that the approver must have; null: any other person with the right to approve.</summary>
     public string? Role { get; init; }
 
-    /// <summary>approve: how long it waits before the rollout aborts; null: for ever. webhook: how long it is tried again; null: 10 minutes.</summary>
+    /// <summary>approve: how long it waits before the rollout aborts; null: for ever. webhook: how long it is tried again; null: 10 minutes. job: how long its end is waited for; null: an hour.</summary>
     public TimeSpan? Expiry { get; init; }
 
     /// <summary>webhook: the address; it is asked with POST and answers with a 2xx.</summary>
@@ -172,7 +172,10 @@ public sealed record RolloutStep(string Kind)
     /// <summary>webhook: whether the address may be this machine.</summary>
     public bool AllowLoopback { get; init; }
 
-    /// <summary>webhook: whether a refusal (or none in time) aborts the rollout; otherwise the plan goes on and says so.</summary>
+    /// <summary>job: the pipeline that runs once for this step; the step is done when the run succeeds.</summary>
+    public string? Pipeline { get; init; }
+
+    /// <summary>webhook, job: whether a refusal, a failed run or no end in time aborts the rollout; otherwise the plan goes on and says so.</summary>
     public bool CountsAsFailure { get; init; } = true;
 
     /// <summary>Gives a variant a share of the traffic.</summary>
@@ -190,21 +193,31 @@ public sealed record RolloutStep(string Kind)
     /// <summary>Copies requests to a variant; 0 ends it.</summary>
     public static RolloutStep Mirror(double percent, string? variant = null) => new("mirror") { Percent = percent, Variant = variant };
 
-    internal bool IsWait => Kind is "pause" or "analysis" or "approve" or "experiment" or "bandit" or "compare" or "warm" or "webhook";
+    internal bool IsWait => Kind is "pause" or "analysis" or "approve" or "experiment" or "bandit" or "compare" or "warm" or "webhook" or "job";
 
-    // How a plan names the step to people.
-    internal string Words => Kind switch
+    /// <summary>What the step does, as plans, causes, pages and the command line say it.</summary>
+    [JsonIgnore]
+    public string Words => Kind switch
     {
-        "setWeight" => $"{Percent:0.##} % of the traffic{(Variant is null ? "" : $" to {Variant}")}",
-        "pause" => Duration is { } wait ? $"pause for {Say(wait)}" : "pause until promoted",
-        "analysis" => Background ? "analysis beside the later steps" : "analysis",
-        "mirror" => Percent > 0 ? $"copies of {Percent:0.##} % of the requests{(Variant is null ? "" : $" to {Variant}")}" : "no more copies",
-        "match" => Clear ? "no more matches" : $"matched requests{(Variant is null ? "" : $" to {Variant}")}",
-        "warm" => "load the model",
-        "approve" => Role is null ? "approval by another person" : $"approval by another person with the role {Role}",
-        "webhook" => $"ask {Url}",
+        "setWeight" => $"{Share} of the traffic{To}",
+        "pause" => Duration is { } wait ? $"wait {Say(wait)}" : "wait for a person to promote",
+        "analysis" => Background ? "compare candidate and stable from here on" : "compare candidate and stable",
+        "experiment" => "experiment until it decides",
+        "bandit" => "bandit until one variant is best",
+        "compare" => "compare the pairs of answers",
+        "mirror" => Percent > 0 ? $"copy {Share} of the requests{To}" : "end the copies",
+        "match" => Clear ? "end the matches" : $"matched requests{To}",
+        "warm" => Variant is null ? "load the model" : $"load the model of {Variant}",
+        "approve" => Role is null ? "wait for an approval" : $"wait for an approval by {Role}",
+        // The rest of an address may hold what is not for everyone.
+        "webhook" => $"ask {(Uri.TryCreate(Url, UriKind.Absolute, out var address) ? address.Host : "a webhook")}",
+        "job" => $"run pipeline {Pipeline}",
         _ => Kind,
     };
+
+    private string Share => FormattableString.Invariant($"{Percent:0.##} %");
+
+    private string To => Variant is null ? "" : $" to {Variant}";
 
     internal static string Say(TimeSpan span) =>
         span.TotalDays >= 1 ? FormattableString.Invariant($"{span.TotalDays:0.#} d") : span.TotalHours >= 1 ? FormattableString.Invariant($"{span.TotalHours:0.#} h")
@@ -485,6 +498,9 @@ public sealed record RolloutStatus(
     /// <summary>What the experiment established so far.</summary>
     public AnalysisMemory? Experiment { get; init; }
 
+    /// <summary>The job that was asked for last, or null.</summary>
+    public StepJob? Job { get; init; }
+
     /// <summary>The variant that takes all traffic in the end; null: the first candidate.</summary>
     public string? Winner { get; init; }
 
@@ -527,6 +543,12 @@ public sealed record RolloutStatus(
 /// <param name="Since">When it began, Unix microseconds.</param>
 /// <param name="Memory">What it established so far.</param>
 public sealed record BackgroundAnalysis(long Since, AnalysisMemory Memory);
+
+/// <summary>A job step's run.</summary>
+/// <param name="Step">The step's index.</param>
+/// <param name="Succeeded">Whether it succeeded; null: it has not ended.</param>
+/// <param name="Why">In words, with the run.</param>
+public sealed record StepJob(int Step, bool? Succeeded, string Why);
 
 /// <summary>When a step ran.</summary>
 /// <param name="Step">Its index.</param>

@@ -79,7 +79,7 @@ internal static class RolloutActions
     {
         for (var taken = 0; taken < 250 && status.State is RolloutState.Progressing or RolloutState.Promoting; taken++)
         {
-            if (RolloutPlan.Next(spec, status, new(now, GateState.NotAsked, null, null, null)) is not { } next)
+            if (RolloutPlan.Next(spec, status, new(now, GateState.NotAsked, null, null, null) { Answer = RolloutPlan.IsSet(spec, status) ? new(true, false, "served") : null }) is not { } next)
             {
                 break;
             }

@@ -174,6 +174,12 @@ internal static class RolloutFaults
             case "webhook" when !(Uri.TryCreate(step.Url, UriKind.Absolute, out var url) && url.Scheme is "http" or "https"):
                 yield return (".url", $"a webhook needs an address like https://host/path, it is '{step.Url}'");
                 break;
+            case "job" when string.IsNullOrWhiteSpace(step.Pipeline):
+                yield return (".pipeline", "a job names the pipeline that it runs");
+                break;
+            case "webhook" or "job" when step.Expiry <= TimeSpan.Zero:
+                yield return (".expiry", $"a {step.Kind} cannot be given up after {step.Expiry}");
+                break;
             case "experiment" when spec.Experiment is null:
                 yield return ("", "the plan has no experiment");
                 break;

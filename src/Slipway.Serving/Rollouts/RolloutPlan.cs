@@ -12,7 +12,7 @@ internal enum GateState
     Denied,
 }
 
-/// <summary>What a warm or webhook step learned: done, not yet, or refused for good.</summary>
+/// <summary>What a setWeight, warm or webhook step learned: done, not yet, or refused for good.</summary>
 /// <param name="Done">Whether the step is over.</param>
 /// <param name="Refused">Whether waiting is no use.</param>
 /// <param name="Why">In words.</param>
@@ -41,7 +41,7 @@ internal sealed record Observation(long Now, GateState Gate, string? HardFailure
     /// <summary>A newer proposal of the endpoint that is ready to start.</summary>
     public string? SupersededBy { get; init; }
 
-    /// <summary>What the warm or webhook step in progress learned.</summary>
+    /// <summary>What the setWeight, warm or webhook step in progress learned.</summary>
     public StepAnswer? Answer { get; init; }
 
     /// <summary>Whether the endpoint does not exist yet.</summary>
@@ -94,6 +94,8 @@ internal readonly record struct Ruling(Transition? Transition, string? Refusal);
 internal static class RolloutPlan
 {
     private static readonly TimeSpan WebhookPatience = TimeSpan.FromMinutes(10);
+    private static readonly TimeSpan JobPatience = TimeSpan.FromHours(1);
+    private static readonly TimeSpan NodesTell = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan Retry10 = TimeSpan.FromSeconds(10);
 
     /// <summary>The next transition, or null if there is nothing to do but wait.</summary>
@@ -204,6 +206,8 @@ internal static class RolloutPlan
         var until = status.State == RolloutState.Baking ? status.BakingSince + Micros(spec.Bake)
             : step is { Kind: "pause", Duration: { } duration } ? status.StepSince + Micros(duration)
             : step is { Kind: "approve", Expiry: { } expiry } ? status.StepSince + Micros(expiry)
+            : step is { Kind: "setWeight" } ? now + Micros(NodesTell)
+            : step is { Kind: "job" } ? status.StepSince + Micros(PatienceOf(step))
             : step is { Kind: "webhook" } ? now + Micros(Retry10)
             : step is { Kind: "compare" } ? now + Micros((spec.Shadow ?? new()).Interval)
             : step is { Kind: "experiment" } && spec.Experiment is { } experiment ? now + Micros(experiment.Interval)
@@ -300,6 +304,12 @@ internal static class RolloutPlan
         : step.Role is { } role && !roles.Contains(role, StringComparer.Ordinal) ? Refuse(status, "approve", $"the step asks for the role {role}")
         : new(Past(status, now, $"step {status.Step + 1}: {cause}"), null);
 
+    /// <summary>What became of a job. One that is not waited for any more changes nothing.</summary>
+    public static Ruling Answer(RolloutStatus status, int attempt, int step, bool succeeded, string why) =>
+        status is { State: RolloutState.Progressing or RolloutState.Paused, Job: { Succeeded: null } job } && status.Attempt == attempt && status.Step == step && job.Step == step
+            ? new(new(status with { Job = new(step, succeeded, why), Cause = $"step {step + 1}: {why}" }, RouteMove.None, Events.RolloutStepped), null)
+            : new(null, null);
+
     /// <summary>Sends all traffic back to stable. Allowed until the candidate is stable; a second abort changes nothing.</summary>
     public static Ruling AbortByHand(RolloutStatus status, string cause, long now) =>
         status.State is RolloutState.Aborting or RolloutState.Aborted or RolloutState.Superseded ? new(null, null)
@@ -370,9 +380,11 @@ internal static class RolloutPlan
         var variant = step.Variant ?? spec.First;
         switch (step.Kind)
         {
+            case "setWeight" when IsSet(spec, status):
+                return seen.Answer is { Done: true } served ? Past(status, seen.Now, $"{place}: {step.Words}, {served.Why}") : null;
             case "setWeight":
                 var percent = step.Percent.GetValueOrDefault();
-                var weighed = Weighed(Timed(status, status.Step + 1, seen.Now, "set"), Set(status.Weights, variant, percent)) with { Step = status.Step + 1, StepSince = seen.Now, Cause = $"{place}: {step.Words}" };
+                var weighed = Weighed(status, Set(status.Weights, variant, percent)) with { Cause = $"{place}: {step.Words}" };
                 return new(percent > 0 ? Exposed(weighed, seen.Now) : Previewed(weighed, seen.Now), RouteMove.Weigh, Events.RolloutStepped);
             case "mirror":
                 var mirrored = Timed(status, status.Step + 1, seen.Now, "set") with { Mirrors = Set(status.Mirrors, variant, step.Percent.GetValueOrDefault()), Weights = Set(status.Weights, variant, status.WeightOf(variant)), Step = status.Step + 1, StepSince = seen.Now, Cause = $"{place}: {step.Words}" };
@@ -388,12 +400,17 @@ internal static class RolloutPlan
                 return seen.Answer is not { } warm ? null : warm.Refused ? Abort(status, seen.Now, $"{place}: {warm.Why}") : warm.Done ? Past(status, seen.Now, $"{place}: {warm.Why}") : null;
             case "webhook":
                 return Ask(step, status, seen, place);
+            case "job" when status.Job?.Step != status.Step:
+                return new(status with { Job = new(status.Step, null, "its run has not ended"), Cause = $"{place}: {step.Words}" }, RouteMove.None, Events.RolloutJobAsked);
+            case "job":
+                var job = status.Job;
+                return Ask(step, status, seen with { Answer = new(job.Succeeded == true, job.Succeeded == false, $"{step.Words}: {job.Why}") }, place);
             case "pause" when step.Duration is { } duration && seen.Now - status.StepSince >= Micros(duration):
                 return Past(status, seen.Now, $"{place}: paused for {RolloutStep.Say(duration)}");
             case "pause":
                 return Halt(status, PauseReason.Step, seen.Now, $"{place}: {step.Words}");
             case "approve":
-                return Halt(status, PauseReason.Approval, seen.Now, $"{place}: waits for an {step.Words}");
+                return Halt(status, PauseReason.Approval, seen.Now, $"{place}: {step.Words}");
             case "experiment":
                 return Experiment(spec, status, seen, place);
             case "bandit":
@@ -492,6 +509,8 @@ internal static class RolloutPlan
         }
     }
 
+    private static TimeSpan PatienceOf(RolloutStep step) => step.Expiry ?? (step.Kind == "job" ? JobPatience : WebhookPatience);
+
     private static Transition? Ask(RolloutStep step, RolloutStatus status, Observation seen, string place)
     {
         if (seen.Answer is not { } answer)
@@ -504,7 +523,7 @@ internal static class RolloutPlan
             return Past(status, seen.Now, $"{place}: {answer.Why}");
         }
 
-        return !answer.Refused && seen.Now - status.StepSince < Micros(step.Expiry ?? WebhookPatience) ? null
+        return !answer.Refused && seen.Now - status.StepSince < Micros(PatienceOf(step)) ? null
             : step.CountsAsFailure ? Abort(status, seen.Now, $"{place}: {answer.Why}")
             : Past(status, seen.Now, $"{place}: {answer.Why}; it does not count as a failure");
     }
@@ -592,6 +611,10 @@ internal static class RolloutPlan
             _ => null,
         };
     }
+
+    /// <summary>Whether the route has the weight of the setWeight step in progress; the step is over when every node serves it.</summary>
+    public static bool IsSet(RolloutSpec spec, RolloutStatus status) =>
+        status.Step < spec.Steps.Count && spec.Steps[status.Step] is { Kind: "setWeight" } step && status.Weights?.TryGetValue(step.Variant ?? spec.First, out var percent) == true && percent == step.Percent;
 
     private static Transition Begin(RolloutStatus status, long now, string cause) =>
         new(Active(status, now) with { State = RolloutState.Progressing, Step = 0, StepSince = now, Cause = cause }, RouteMove.None, Events.RolloutStarted);

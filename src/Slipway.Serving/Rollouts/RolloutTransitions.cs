@@ -342,6 +342,7 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
             {
                 Serves = kind == Events.RolloutFinished ? status.UndoneTo ?? (status.BakingSince > 0 || rollout.Stable.Length == 0 ? rollout.Successor : rollout.Stable) : null,
                 Weights = status.Weights,
+                Pipeline = kind == Events.RolloutJobAsked ? rollout.Spec.Steps[status.Step].Pipeline : null,
             },
             Links(rollout));
     }

@@ -11,7 +11,7 @@ namespace Slipway.Serving;
 
 /// <summary>Looks at everything a rollout's next decision depends on.</summary>
 internal sealed class RolloutObserver(
-    RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Routes routes, Deployments deployments, Labels labels, ExperimentObserver experiments, Outbound outbound, TimeProvider clock)
+    RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Routes routes, Deployments deployments, Labels labels, ExperimentObserver experiments, Nodes nodes, Outbound outbound, TimeProvider clock)
 {
     // When this node looked last at what takes long to read, by rollout: a look every second would read the log every second.
     private readonly ConcurrentDictionary<string, long> _looked = new(StringComparer.Ordinal);
@@ -42,9 +42,14 @@ internal sealed class RolloutObserver(
             SupersededBy = spec.OnNewVersion == NewVersionRule.Supersede ? await SuccessorAsync(rollout, ct) : null,
         };
         var step = Present(spec, status);
-        if (step is { Kind: "warm" } && status.Weights is not null)
+        if (step is { Kind: "setWeight" } && RolloutPlan.IsSet(spec, status))
         {
-            seen = seen with { Answer = Warm(rollout, step) };
+            seen = seen with { Answer = await nodes.ServeAsync(rollout.Endpoint, spec.Leased.Duration, ct) };
+        }
+        else if (step is { Kind: "warm" } && status.Weights is not null)
+        {
+            var warm = Warm(rollout, step);
+            seen = seen with { Answer = warm is { Done: true } && await nodes.ServeAsync(rollout.Endpoint, spec.Leased.Duration, ct) is { Done: false } others ? others : warm };
         }
         else if (step is { Kind: "webhook" })
         {
@@ -282,7 +287,7 @@ internal sealed class RolloutObserver(
 }
 
 /// <summary>Takes the rollouts' steps: observe, decide purely, commit, publish; again until there is only waiting left.</summary>
-internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserver observer, Deployments deployments, Routes routes, Models models, Wakeups wakeups, TimeProvider clock)
+internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserver observer, Deployments deployments, Routes routes, Nodes nodes, Models models, Wakeups wakeups, TimeProvider clock)
     : IClockedWork
 {
     // What this worker renewed last, so that a look every second is not a write every second.
@@ -303,9 +308,11 @@ internal sealed class RolloutWork(RolloutTransitions transitions, RolloutObserve
             if (await transitions.FindAsync(key, ct) is not { Status.Ended: false } rollout)
             {
                 _renewed.TryRemove(key, out _);
+                nodes.Done(key);
                 return null;
             }
 
+            nodes.Drive(key);
             var seen = await observer.ObserveAsync(rollout, ct);
             if (RolloutPlan.Next(rollout.Spec, rollout.Status, seen) is not { } transition)
             {

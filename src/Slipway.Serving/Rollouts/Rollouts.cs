@@ -37,13 +37,14 @@ public sealed class Rollouts
     private readonly RolloutObserver _observer;
     private readonly Deployments _deployments;
     private readonly Routes _routes;
+    private readonly Nodes _nodes;
     private readonly Models _models;
     private readonly Access _access;
     private readonly Wakeups _wakeups;
     private readonly TimeProvider _clock;
 
-    internal Rollouts(RolloutTransitions transitions, RolloutObserver observer, Deployments deployments, Routes routes, Models models, Access access, Wakeups wakeups, TimeProvider clock) =>
-        (_transitions, _observer, _deployments, _routes, _models, _access, _wakeups, _clock) = (transitions, observer, deployments, routes, models, access, wakeups, clock);
+    internal Rollouts(RolloutTransitions transitions, RolloutObserver observer, Deployments deployments, Routes routes, Nodes nodes, Models models, Access access, Wakeups wakeups, TimeProvider clock) =>
+        (_transitions, _observer, _deployments, _routes, _nodes, _models, _access, _wakeups, _clock) = (transitions, observer, deployments, routes, nodes, models, access, wakeups, clock);
 
     /// <summary>
     /// Proposes a rollout. It starts by itself when the candidate's gate is granted (at once without a policy) unless the plan says otherwise, and
@@ -77,6 +78,7 @@ public sealed class Rollouts
             reference = variants.First(variant => variant.Role == VariantRole.Candidate).ModelVersion;
         }
 
+        await DemandJobsAsync(actor, spec, request.Endpoint, ct);
         if (request.CreateEndpoint)
         {
             // Whoever may not make endpoints may not make them by this way either.
@@ -103,6 +105,9 @@ public sealed class Rollouts
 
     /// <summary>What happened, oldest first, each with its cause.</summary>
     public Task<IReadOnlyList<RolloutEvent>> TimelineAsync(string id, CancellationToken ct) => _transitions.TimelineAsync(id, ct);
+
+    /// <summary>Every node with what it serves of the rollout's endpoint: actual shares beside those that are set.</summary>
+    public async Task<IReadOnlyList<NodeShares>> NodesAsync(string id, CancellationToken ct) => await _nodes.ListAsync((await GetAsync(id, ct)).Endpoint, id, ct);
 
     /// <summary>Starts a pending rollout by hand. Conflict if its gate is not granted.</summary>
     public async Task<Rollout> StartAsync(Actor actor, string id, CancellationToken ct, string? key = null)
@@ -141,6 +146,19 @@ public sealed class Rollouts
         return await CommandAsync(
             actor, id, (rollout, now) => RolloutPlan.Approve(rollout.Spec, rollout.Status, rollout.ProposedBy == actor.Principal, [.. roles], Said("approved", actor, comment), now), Key(key, $"approve {id}"), ct);
     }
+
+    /// <summary>
+    /// Tells a job step what became of its pipeline run. Idempotent; an answer that is not waited for any more changes nothing.
+    /// </summary>
+    /// <param name="actor">Who tells.</param>
+    /// <param name="id">The rollout.</param>
+    /// <param name="attempt">The attempt that asked.</param>
+    /// <param name="step">The step's index.</param>
+    /// <param name="succeeded">Whether the run succeeded.</param>
+    /// <param name="why">In words, with the run.</param>
+    /// <param name="ct">Cancels.</param>
+    public Task<Rollout> AnswerJobAsync(Actor actor, string id, int attempt, int step, bool succeeded, string why, CancellationToken ct) =>
+        CommandAsync(actor, id, (rollout, _) => RolloutPlan.Answer(rollout.Status, attempt, step, succeeded, why), null, ct);
 
     /// <summary>
     /// Sends all traffic back to stable: this node at once, all nodes with one route revision. A second abort changes nothing. Conflict once the
@@ -199,6 +217,7 @@ public sealed class Rollouts
     public async Task<Rollout> EditAsync(Actor actor, string id, RolloutSpec spec, CancellationToken ct, string? key = null)
     {
         Demand(spec, $"cannot change the plan of rollout {id}");
+        await DemandJobsAsync(actor, spec, id, ct);
         var command = Key(key, $"edit {id} {JsonSerializer.Serialize(spec, CanonicalJson.Options)}");
         if (command is not null && await _transitions.DoneAsync(actor, command, ct) is { } done)
         {
@@ -313,6 +332,15 @@ public sealed class Rollouts
     {
         var version = await _models.ResolveAsync(reference, ct);
         return $"{version.Name}/{version.Version}";
+    }
+
+    // Whoever may not run pipelines may not run them by way of a plan either.
+    private async Task DemandJobsAsync(Actor actor, RolloutSpec spec, string about, CancellationToken ct)
+    {
+        if (spec.Steps.Any(step => step.Kind == "job"))
+        {
+            await _access.DemandAsync(actor, Permissions.PipelineRun, new Subject("rollout", about), ct);
+        }
     }
 
     private static void Demand(RolloutSpec spec, string what)

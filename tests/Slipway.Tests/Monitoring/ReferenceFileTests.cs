@@ -58,7 +58,7 @@ public sealed class ReferenceFileTests : IDisposable
 
         var refused = await Assert.ThrowsAsync<SlipwayException>(() => references.WatchFileAsync(TestWorld.Ada, "prices", version, file with { Type = ModelType.Binary }, null, null, null, Ct));
         Assert.Contains("the target of a binary model is 1 or 0", refused.Why, StringComparison.Ordinal);
-        refused = await Assert.ThrowsAsync<SlipwayException>(() => references.WatchAsync(TestWorld.Ada, "prices", version, null, null, ["area"], Ct));
+        refused = await Assert.ThrowsAsync<SlipwayException>(() => references.WatchAsync(TestWorld.Ada, "prices", version, null, null, ["area"], null, null, Ct));
         Assert.Contains("none is stored for prices/1", refused.Why, StringComparison.Ordinal);
         Assert.Single(await world.Get<Monitors>().ListAsync(Ct));
     }

@@ -182,34 +182,4 @@ public sealed class TriggersTests
         Assert.Equal("not-stable", TriggerRules.Decide(spec, new(alert, "departures/2", null), new(null, []), now).Code);
         Assert.Equal("no-match", TriggerRules.Decide(spec with { Match = new TriggerMatch(Metric: "psi") }, new(alert, null, null), new(null, []), now).Code);
     }
-
-    [Fact]
-    public void DeLong_agrees_with_the_definition_over_all_pairs()
-    {
-        var random = new Random(5);
-        var labels = Enumerable.Range(0, 300).Select(_ => random.NextDouble() < 0.3).ToArray();
-        // Rounded, so that there are ties.
-        var a = labels.Select(l => (float)Math.Round(random.NextDouble() + (l ? 0.4 : 0), 1)).ToArray();
-        var b = labels.Select((l, i) => (float)Math.Round((a[i] / 2) + random.NextDouble() + (l ? 0.1 : 0), 1)).ToArray();
-        var (difference, lower, upper) = DeLong.Of(a, labels)!.Less(DeLong.Of(b, labels)!);
-
-        double[] sa = Structure(a, true), sb = Structure(b, true), ta = Structure(a, false), tb = Structure(b, false);
-        var expected = sa.Average() - sb.Average();
-        var d = sa.Zip(sb, (x, y) => x - y).ToArray();
-        var e = ta.Zip(tb, (x, y) => x - y).ToArray();
-        var half = 1.959963984540054 * Math.Sqrt((Variance(d) / d.Length) + (Variance(e) / e.Length));
-        Assert.Equal(expected, difference, 1e-12);
-        Assert.Equal(expected - half, lower, 1e-12);
-        Assert.Equal(expected + half, upper, 1e-12);
-        Assert.Null(DeLong.Of([0.1f, 0.2f], [true, false]));
-
-        // Of each row of one class the share of the other class that it beats, ties counting half.
-        double[] Structure(float[] scores, bool positives) =>
-        [
-            .. Enumerable.Range(0, labels.Length).Where(i => labels[i] == positives).Select(i => Enumerable.Range(0, labels.Length).Where(j => labels[j] != positives)
-                .Average(j => scores[i] == scores[j] ? 0.5 : scores[i] > scores[j] == positives ? 1.0 : 0.0)),
-        ];
-
-        static double Variance(double[] values) => values.Sum(v => Math.Pow(v - values.Average(), 2)) / (values.Length - 1);
-    }
 }

@@ -126,7 +126,7 @@ public sealed class EndpointsTests
         // A second set of routes over the same tables is what another node, or this one after a restart, has.
         using var models = new LoadedModels(world.Get<Models>(), world.Get<IBlobStore>(), world.Get<DataLayout>(), new(new()), new(), world.Clock, NullLogger<LoadedModels>.Instance);
         using var routes = new Routes(models, world.Get<Scheduler>(), world.Get<Predictions>(), world.Get<Health>(), new(), world.Clock, NullLogger<Routes>.Instance);
-        using var follower = new RouteFollower(world.Get<Deployments>(), routes, new(), world.Clock, world.Get<Microsoft.Extensions.Logging.ILogger<RouteFollower>>());
+        using var follower = new RouteFollower(world.Get<Deployments>(), routes, world.Get<Nodes>(), new(), world.Clock, world.Get<Microsoft.Extensions.Logging.ILogger<RouteFollower>>());
         await follower.CatchUpAsync(None);
         Assert.Equal(1, routes.Find("flowers")!.Table!.Spec.Revision);
         await world.Get<Endpoints>().DeployAsync(TestWorld.Ada, "flowers", Better, "new", None);

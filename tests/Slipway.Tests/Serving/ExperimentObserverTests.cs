@@ -140,6 +140,40 @@ public sealed class ExperimentObserverTests
         Assert.True(cuped.Metrics[0].Upper - cuped.Metrics[0].Lower < 0.5 * (plain.Metrics[0].Upper - plain.Metrics[0].Lower));
     }
 
+    [Theory]
+    [InlineData(StopRule.Sequential, "mixture sequential")]
+    [InlineData(StopRule.Fixed, "DeLong")]
+    public async Task Area_under_the_curve_of_labelled_scores_decides(StopRule stop, string test)
+    {
+        await using var world = await CreateAsync(Engine.Sqlite);
+        var rollout = await HalfAsync(world);
+        var (random, at, labels) = (new Random(11), world.Clock.GetUtcNow(), new List<(string, double, DateTimeOffset)>());
+        for (var i = 0; i < 3000; i++)
+        {
+            var variant = (await world.Get<Endpoints>().AssignAsync("flowers", $"user-{i}", null, None)).Variant.Name;
+            var bought = random.NextDouble() < 0.3;
+            Append(world, $"p{i}", $"user-{i}", variant, at, score: (float)((random.NextDouble() / 2) + (bought ? variant == "candidate" ? 0.25 : 0.05 : 0)));
+            labels.Add(($"p{i}", bought ? 1 : 0, at.AddMinutes(10)));
+        }
+
+        await LabelAsync(world, [.. labels]);
+        world.Clock.Advance(TimeSpan.FromHours(3));
+        var auc = new MetricSpec { Name = "auc", Source = MetricSource.Score, Kind = MetricKind.Auc };
+        var report = await LookAsync(world, rollout, new ExperimentSpec { Primary = auc, Design = new() { Effect = 0.05, Stop = stop, Horizon = TimeSpan.FromHours(2) } });
+        Assert.Equal((ExperimentDecision.Winner, "candidate"), (report.Decision, report.Winner));
+        var result = report.Metrics.Single();
+        Assert.Equal(test, result.Test);
+        // P(positive scores higher) of scores uniform on half a unit, shifted by d: 1 - (1 - 2d)^2 / 2.
+        Assert.InRange(result.Value!.Value, 0.875 - 0.03, 0.875 + 0.03);
+        Assert.InRange(result.BaselineValue!.Value, 0.595 - 0.04, 0.595 + 0.04);
+        Assert.True(result.Lower > 0.1 && result.Upper < 0.45, result.Why);
+
+        Assert.Contains("labelled scores", Assert.Single(new ExperimentSpec { Primary = auc with { Source = MetricSource.Latency } }.Faults()));
+        // One class only is no figure, and no figure decides nothing.
+        var onlyOne = await LookAsync(world, rollout, new ExperimentSpec { Primary = auc with { PositiveFrom = 2 }, Design = new() { Effect = 0.05, Stop = stop, Horizon = TimeSpan.FromHours(2) } });
+        Assert.Equal((Verdict.NoData, (double?)null), (onlyOne.Metrics.Single().Verdict, onlyOne.Metrics.Single().Value));
+    }
+
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Bandit_moves_to_the_better_variant_by_matured_rewards(Engine engine)
     {

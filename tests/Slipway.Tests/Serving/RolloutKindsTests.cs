@@ -203,8 +203,51 @@ public sealed class RolloutKindsTests
         {
             var world = new World(Everything with { Steps = [RolloutStep.SetWeight(10), new("webhook") { Url = "https://example.org", CountsAsFailure = counts }, RolloutStep.Pause()] });
             world.Run(counts ? RolloutState.Aborted : RolloutState.Paused, answer: new(false, true, "answered 403"), seconds: 3);
-            Assert.Contains(counts ? "403" : "pause", world.Status.Cause);
+            Assert.Contains(counts ? "403" : "wait for a person", world.Status.Cause);
         }
+    }
+
+    [Fact]
+    public void Weight_is_set_at_once_and_its_step_done_when_every_node_serves_it()
+    {
+        var spec = Everything with { Steps = [RolloutStep.SetWeight(10), RolloutStep.Pause()] };
+        var status = RolloutPlan.Next(spec, RolloutStatus.Proposed(Second), new(Second, GateState.NotAsked, null, null, null))!.Next;
+        var set = RolloutPlan.Next(spec, status, new(2 * Second, GateState.NotAsked, null, null, null))!;
+        Assert.Equal((RouteMove.Weigh, 10.0, 0, 2 * Second), (set.Route, set.Next.Percent, set.Next.Step, set.Next.ExposedSince));
+        Assert.Null(RolloutPlan.Next(spec, set.Next, new(3 * Second, GateState.NotAsked, null, null, null)));
+        Assert.Null(RolloutPlan.Next(spec, set.Next, new(3 * Second, GateState.NotAsked, null, null, null) { Answer = new(false, false, "waits for b") }));
+        // An abort waits for nobody.
+        Assert.Equal(RouteMove.Revert, RolloutPlan.AbortByHand(set.Next, "x", 3 * Second).Transition!.Route);
+        var served = RolloutPlan.Next(spec, set.Next, new(4 * Second, GateState.NotAsked, null, null, null) { Answer = new(true, false, "served by 2 nodes") })!;
+        Assert.Equal((RouteMove.None, 1, "step 1: 10 % of the traffic, served by 2 nodes"), (served.Route, served.Next.Step, served.Cause));
+        Assert.Equal(4 * Second, served.Next.Clocks.Single().Ended);
+    }
+
+    [Fact]
+    public void Job_is_asked_once_and_its_end_decides_the_step()
+    {
+        foreach (var (succeeded, counts) in new[] { (true, true), (false, true), (false, false) })
+        {
+            var world = new World(Everything with { Steps = [RolloutStep.SetWeight(10), new("job") { Pipeline = "load-test", CountsAsFailure = counts }, RolloutStep.Pause()] });
+            world.Run(RolloutState.Progressing, seconds: 5);
+            Assert.Equal(("rollout.job-asked", 1, 10.0), (world.Last!.Kind, world.Status.Step, world.Status.Percent));
+            // An answer of another attempt or step is not this one's.
+            Assert.Null(RolloutPlan.Answer(world.Status, 2, 1, true, "x").Transition);
+            Assert.Null(RolloutPlan.Answer(world.Status, 1, 0, true, "x").Transition);
+            // It may come while a person holds the rollout.
+            world.Do(RolloutPlan.Pause(world.Status, "coffee", world.Now));
+            world.Do(RolloutPlan.Answer(world.Status, 1, 1, succeeded, "run r1 ended"));
+            Assert.Null(RolloutPlan.Answer(world.Status, 1, 1, !succeeded, "run r1 ended").Transition);
+            world.Run(RolloutState.Paused, seconds: 5);
+            Assert.Equal((PauseReason.Manual, 1), (world.Status.Pause!.Value, world.Status.Step));
+            world.Do(RolloutPlan.Resume(world.Status, "back", world.Now));
+            world.Run(succeeded || !counts ? RolloutState.Paused : RolloutState.Aborted, seconds: 3);
+            Assert.Contains(succeeded || !counts ? "wait for a person" : "run pipeline load-test: run r1 ended", world.Status.Cause);
+        }
+
+        var silent = new World(Everything with { Steps = [new("job") { Pipeline = "load-test", Expiry = TimeSpan.FromSeconds(30) }] });
+        silent.Run(RolloutState.Progressing, seconds: 29);
+        silent.Run(RolloutState.Aborted, seconds: 3);
     }
 
     [Fact]
@@ -380,7 +423,7 @@ public sealed class RolloutKindsTests
         var exposed = status.ExposedSince > 0;
         return new(now, GateState.NotAsked, null, exposed ? Report(mood == 9 ? Verdict.Fail : Verdict.Pass) : null, step is { Kind: "analysis", Background: false } ? Report(verdict) : null)
         {
-            Answer = step?.Kind is "warm" or "webhook" ? new(mood <= 6, mood == 8, $"{verdict}") : null,
+            Answer = step?.Kind is "setWeight" or "warm" or "webhook" ? new(mood <= 6, mood == 8, $"{verdict}") : null,
             Background = status.Background?.Keys.ToDictionary(index => index, _ => Report(verdict)),
             Bake = status.BakingSince > 0 && spec.BakeAnalysis is not null ? Report(verdict) : null,
             Experiment = step?.Kind == "experiment" ? Look((ExperimentDecision)(mood % 5), mood % 5 == 1 ? "b" : null, mismatch: mood == 7) : null,
@@ -442,7 +485,7 @@ public sealed class RolloutKindsTests
                 var step = Status.Step < Spec.Steps.Count ? Spec.Steps[Status.Step] : null;
                 return new(Now, GateState.NotAsked, null, Status.ExposedSince > 0 ? Report(Verdict.Pass) : null, step is { Kind: "analysis", Background: false } && analysis is { } verdict ? Report(verdict) : null)
                 {
-                    Answer = step?.Kind == "warm" && Spec != Everything ? new(true, false, "loaded") : step?.Kind is "warm" or "webhook" ? answer : null,
+                    Answer = step?.Kind == "setWeight" ? new(true, false, "served") : step?.Kind == "warm" && Spec != Everything ? new(true, false, "loaded") : step?.Kind is "warm" or "webhook" ? answer : null,
                     Background = background is { } beside && Status.Background is { } running ? running.Keys.ToDictionary(index => index, _ => Report(beside)) : null,
                     Bake = Status.BakingSince > 0 && Spec.BakeAnalysis is not null ? Report(bake ?? Verdict.NoData) : null,
                     Experiment = step?.Kind == "experiment" ? experiment : null,

@@ -6,6 +6,7 @@ namespace Slipway.Tests.Serving;
 public sealed class RolloutPlanTests
 {
     private const long Second = 1_000_000;
+    private static readonly StepAnswer Served = new(true, false, "served");
     private static readonly AnalysisSpec Quick = new() { Interval = TimeSpan.FromSeconds(1), MaxWait = TimeSpan.FromSeconds(30) };
 
     private static readonly RolloutSpec Canary = RolloutSpec.Canary(Quick, 10, 50, 100) with { Bake = TimeSpan.FromSeconds(5) };
@@ -194,7 +195,7 @@ public sealed class RolloutPlanTests
                 }
 
                 Transition? Next(Verdict guardrails, Verdict analysis) => RolloutPlan.Next(
-                    spec, status, new(now, GateState.NotAsked, null, status.ExposedSince > 0 ? Report(guardrails) : null, status.ExposedSince > 0 ? Report(analysis) : null));
+                    spec, status, new(now, GateState.NotAsked, null, status.ExposedSince > 0 ? Report(guardrails) : null, status.ExposedSince > 0 ? Report(analysis) : null) { Answer = Served });
 
                 Transition? Command(Ruling ruling)
                 {
@@ -229,7 +230,7 @@ public sealed class RolloutPlanTests
         var seen = new List<Transition>();
         for (var i = 0; i < stop && !status.Ended; i++)
         {
-            var next = RolloutPlan.Next(spec, status, new(i * Second, GateState.NotAsked, null, status.ExposedSince > 0 ? Report(Verdict.Pass) : null, look(status)));
+            var next = RolloutPlan.Next(spec, status, new(i * Second, GateState.NotAsked, null, status.ExposedSince > 0 ? Report(Verdict.Pass) : null, look(status)) { Answer = Served });
             if (next is not null)
             {
                 seen.Add(next);
@@ -245,7 +246,7 @@ public sealed class RolloutPlanTests
         var status = RolloutStatus.Proposed(0);
         for (long now = Second; now < 1000 * Second; now += Second)
         {
-            status = RolloutPlan.Next(spec, status, new(now, GateState.NotAsked, null, null, status.ExposedSince > 0 ? Report(analysis) : null))?.Next ?? status;
+            status = RolloutPlan.Next(spec, status, new(now, GateState.NotAsked, null, null, status.ExposedSince > 0 ? Report(analysis) : null) { Answer = Served })?.Next ?? status;
             if (reached(status))
             {
                 return (status, now);

@@ -238,7 +238,7 @@ public sealed class RolloutsTests
         var id = await ProposeAsync(world, Better, new() { Steps = [RolloutStep.SetWeight(10), RolloutStep.SetWeight(20), RolloutStep.SetWeight(30), RolloutStep.Pause()] });
         await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Task.Run(() => world.Get<RolloutWork>().StepAsync(id, None))));
         var timeline = await world.Get<Rollouts>().TimelineAsync(id, None);
-        Assert.Equal([10, 20, 30], timeline.Where(row => row.Cause.Contains("% of the traffic", StringComparison.Ordinal)).Select(row => row.Percent));
+        Assert.Equal([10, 20, 30], timeline.Where(row => row.Cause.EndsWith("% of the traffic", StringComparison.Ordinal)).Select(row => row.Percent));
         Assert.Equal(4, (await world.Get<Endpoints>().GetAsync("flowers", None)).Route.Revision);
     }
 

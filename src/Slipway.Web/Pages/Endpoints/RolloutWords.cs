@@ -45,27 +45,12 @@ internal static class RolloutWords
     }
 
     /// <summary>What a step is.</summary>
-    public static string Of(RolloutStep step) => step.Kind switch
-    {
-        "setWeight" => $"{Share(step)} of the traffic{To(step)}",
-        "pause" when step.Duration is { } time => $"Wait {TimeAgo.Span(time)}",
-        "pause" => "Wait for a person to promote",
-        "analysis" => step.Background ? "Compare candidate and stable from here on" : "Compare candidate and stable",
-        "experiment" => "Experiment until it decides",
-        "bandit" => "Bandit until one variant is best",
-        "compare" => "Compare the pairs of answers",
-        "mirror" => step.Percent > 0 ? $"Copy {Share(step)} of the requests{To(step)}" : "End the copies",
-        "match" => step.Clear ? "End the matches" : $"Matched requests{To(step)}",
-        "warm" => $"Load the model{To(step)}",
-        "approve" => step.Role is { } role ? $"Wait for an approval by {role}" : "Wait for an approval",
-        "webhook" => $"Ask {Host(step.Url)}",
-        var other => other,
-    };
+    public static string Of(RolloutStep step) => char.ToUpperInvariant(step.Words[0]) + step.Words[1..];
 
     /// <summary>When a step is done, or what it does.</summary>
     public static string Detail(RolloutStep step, RolloutSpec spec) => step.Kind switch
     {
-        "setWeight" => "one revision of the route",
+        "setWeight" => "one revision of the route, until every node serves it",
         "pause" => "guardrails stay on",
         "analysis" => Of(step.Analysis ?? spec.Guardrails) + (step.Background ? "; runs beside the later steps and must have passed before the end" : ""),
         "experiment" when spec.Experiment is { } asked => $"{asked.Primary.Name} decides; smallest effect that matters {Say.Number(asked.Design.Effect)}"
@@ -78,6 +63,7 @@ internal static class RolloutWords
         "warm" => step.MaxMillis is { } limit ? $"every node loads it; one call takes at most {Say.Latency(limit * 1000)}" : "every node loads it",
         "approve" => "by somebody who did not propose the rollout" + (step.Expiry is { } expiry ? $"; aborts after {TimeAgo.Span(expiry)}" : ""),
         "webhook" => $"goes on with a 2xx, tried for {TimeAgo.Span(step.Expiry ?? TimeSpan.FromMinutes(10))}; a refusal {(step.CountsAsFailure ? "aborts" : "is only noted")}",
+        "job" => $"goes on when its run succeeds, waited for {TimeAgo.Span(step.Expiry ?? TimeSpan.FromHours(1))}; a failed run {(step.CountsAsFailure ? "aborts" : "is only noted")}",
         _ => "",
     };
 
@@ -133,12 +119,6 @@ internal static class RolloutWords
     private static string Of(AnalysisSpec spec) =>
         $"at least {Say.Count(spec.MinRequests, "request")} each; errors at most {Say.Percent(spec.MaxErrorRateIncrease)} above, p95 at most {Say.Number(spec.MaxLatencyRatio)} times"
         + (spec.Quality.Count == 0 ? "" : $"; {string.Join(" and ", spec.Quality)} on at least {Say.Count(spec.MinLabels, "label")}");
-
-    private static string Share(RolloutStep step) => Say.Percent((step.Percent ?? 0) / 100);
-
-    private static string To(RolloutStep step) => step.Variant is { } variant ? $" to {variant}" : "";
-
-    private static string Host(string? url) => Uri.TryCreate(url, UriKind.Absolute, out var address) ? address.Host : url ?? "a webhook";
 
     private static string Limits(ShadowSpec spec) =>
         (spec.MaxClassFlips is { } flips ? $"; class flips at most {Say.Percent(flips)}" : "")

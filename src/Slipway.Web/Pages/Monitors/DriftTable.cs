@@ -29,6 +29,9 @@ internal sealed class DriftTable
 
     public IReadOnlyDictionary<(int Row, int Column), MonitorPoint> Points { get; }
 
+    /// <summary>The horizon that <see cref="Primary"/> is of; null for what is no forecast.</summary>
+    public string? PrimaryColumn { get; private init; }
+
     /// <summary>The newest revision of each point.</summary>
     public static IReadOnlyList<MonitorPoint> Latest(IReadOnlyList<MonitorPoint> points) =>
         [.. points.GroupBy(p => (p.WindowStart, p.Metric, p.Column)).Select(g => g.MaxBy(p => p.Revision)!)];
@@ -55,14 +58,20 @@ internal sealed class DriftTable
         var rowOf = rows.Select((r, i) => (r, i)).ToDictionary(x => x.r, x => x.i, StringComparer.Ordinal);
         var placed = drift.ToDictionary(p => (rowOf[RowOf(p)], columnOf[p.WindowStart]));
         var cells = placed.Select(x => new HeatMap.Cell(x.Key.Item1, x.Key.Item2, x.Value.Value, Math.Max(0, DriftLevel.Rank(x.Value.Level)), x.Value.Why ?? Words(x.Value.State))).ToList();
-        var primary = latest.Where(p => p.Metric == metric).ToDictionary(p => p.WindowStart, p => p.Value);
+        // Horizons are never averaged: of forecasts the shortest one that has actuals is shown, and named.
+        var series = latest.Where(p => p.Metric == metric).Select(p => p.Column).Distinct().OrderBy(c => c?.Length ?? 0).ThenBy(c => c, StringComparer.Ordinal).FirstOrDefault();
+        var primary = latest.Where(p => p.Metric == metric && p.Column == series).ToDictionary(p => p.WindowStart, p => p.Value);
+        var open = latest.Where(p => p.Phase == WindowPhase.Provisional).Select(p => p.WindowStart).ToHashSet();
         var sameYear = windows.Count == 0 || windows[0].Year == windows[^1].Year;
         return new DriftTable(
             rows, windows,
-            [.. windows.Select(w => w.UtcDateTime.ToString(sameYear ? "MM-dd" : "yy-MM-dd", CultureInfo.InvariantCulture))],
+            [.. windows.Select(w => w.UtcDateTime.ToString(sameYear ? "MM-dd" : "yy-MM-dd", CultureInfo.InvariantCulture) + (open.Contains(w) ? " …" : ""))],
             cells,
             primary.Values.Any(v => v is not null) ? [.. windows.Select(w => primary.GetValueOrDefault(w))] : null,
-            placed);
+            placed)
+        {
+            PrimaryColumn = series,
+        };
     }
 
     /// <summary>A state without a number in words.</summary>
