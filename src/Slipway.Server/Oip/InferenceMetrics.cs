@@ -33,6 +33,9 @@ internal static class InferenceMetrics
         {
             // The other text format ends in a mark after which nothing may follow.
             context.Request.Headers.Accept = "text/plain";
+            // What follows the meters would stand behind the end of their compressed text, and Prometheus refuses that; so both are compressed together.
+            var encodings = context.Request.Headers.AcceptEncoding;
+            context.Request.Headers.Remove("Accept-Encoding");
             var response = context.Response.Body;
             using var text = new MemoryStream();
             context.Response.Body = text;
@@ -43,13 +46,21 @@ internal static class InferenceMetrics
             finally
             {
                 context.Response.Body = response;
+                context.Request.Headers.AcceptEncoding = encodings;
             }
 
             text.Write(Encoding.UTF8.GetBytes(Write(context.RequestServices.GetRequiredService<Endpoints>().Statistics(null, null))));
             context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
-            context.Response.ContentLength = text.Length;
-            text.Position = 0;
-            await text.CopyToAsync(response, context.RequestAborted);
+            context.Response.Headers.Vary = "Accept-Encoding";
+            ReadOnlyMemory<byte> answer = text.GetBuffer().AsMemory(0, (int)text.Length);
+            if (Compression.For(context.Request, answer.Length) is { } encoding)
+            {
+                answer = Compression.Deflate(answer.Span, encoding);
+                context.Response.Headers.ContentEncoding = encoding;
+            }
+
+            context.Response.ContentLength = answer.Length;
+            await response.WriteAsync(answer, context.RequestAborted);
         });
     }
 

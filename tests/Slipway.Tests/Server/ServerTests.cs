@@ -57,6 +57,17 @@ public sealed class ServerTests
         Assert.Equal(HttpStatusCode.Forbidden, await StatusAsync(HttpMethod.Post, "Origin", "http://evil.test"));
         Assert.Equal(HttpStatusCode.Forbidden, await StatusAsync(HttpMethod.Post, "Sec-Fetch-Site", "cross-site"));
         Assert.Contains("slipway_predictions_written_total", await client.GetStringAsync(new Uri("/metrics", UriKind.Relative)), StringComparison.Ordinal);
+        // Prometheus asks for compressed text, and takes nothing that follows its end.
+        using (var scrape = new HttpRequestMessage(HttpMethod.Get, "/metrics") { Headers = { { "Accept-Encoding", "gzip" } } })
+        using (var scraped = await client.SendAsync(scrape))
+        {
+            Assert.Equal(["gzip"], scraped.Content.Headers.ContentEncoding);
+            using var text = new StreamReader(new System.IO.Compression.GZipStream(await scraped.Content.ReadAsStreamAsync(), System.IO.Compression.CompressionMode.Decompress));
+            var all = await text.ReadToEndAsync();
+            Assert.Contains("slipway_predictions_written_total", all, StringComparison.Ordinal);
+            Assert.Contains("request_predict_seconds", all, StringComparison.Ordinal);
+        }
+
         Assert.Equal("ready", await client.GetStringAsync(new Uri("/readyz", UriKind.Relative)));
 
         var second = Assert.Throws<SlipwayException>(() => SlipwayServer.Create(new SlipwayOptions { DataDirectory = folder.Path, Urls = ["http://127.0.0.1:0"] }));
