@@ -50,3 +50,36 @@ internal static class Browser
         return problems;
     }
 }
+
+/// <summary>A person at one page of Debian's Chromium; whatever the page logs as an error is remembered.</summary>
+internal sealed class Reader(IPlaywright playwright, IBrowser browser, IPage page) : IAsyncDisposable
+{
+    private readonly List<string> errors = [];
+
+    public IPage Page { get; } = page;
+
+    public static async Task<Reader> OpenAsync()
+    {
+        Assert.SkipUnless(File.Exists(Browser.Chromium), "Chromium is not installed (./test installs it)");
+        var playwright = await Playwright.CreateAsync();
+        var browser = await playwright.Chromium.LaunchAsync(new BrowserTypeLaunchOptions { ExecutablePath = Browser.Chromium, Args = Browser.Flags });
+        var page = await browser.NewPageAsync(new BrowserNewPageOptions { ViewportSize = new ViewportSize { Width = 1440, Height = 900 } });
+        var reader = new Reader(playwright, browser, page);
+        page.Console += (_, m) =>
+        {
+            if (m.Type == "error")
+            {
+                reader.errors.Add(m.Text);
+            }
+        };
+        return reader;
+    }
+
+    public void AssertClean() => Assert.Empty(errors);
+
+    public async ValueTask DisposeAsync()
+    {
+        await browser.DisposeAsync();
+        playwright.Dispose();
+    }
+}

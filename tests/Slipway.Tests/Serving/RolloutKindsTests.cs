@@ -133,7 +133,7 @@ public sealed class RolloutKindsTests
     public void Undecided_experiment_is_not_promoted_without_a_name_and_a_person_may_give_one()
     {
         var world = new World(AbTest);
-        world.Run(RolloutState.Paused, experiment: Look(ExperimentDecision.Horizon, null), seconds: 5);
+        world.Run(RolloutState.Paused, experiment: Look(ExperimentDecision.Horizon, null), seconds: 10);
         Assert.Contains("name the one that takes all traffic (b, c)", RolloutPlan.Promote(AbTest, world.Status, full: false, winner: null, "go", world.Now).Refusal);
         Assert.Contains("name the one that takes all traffic (b, c)", RolloutPlan.Promote(AbTest, world.Status, full: true, winner: null, "go", world.Now).Refusal);
         Assert.Contains("none of its candidates", RolloutPlan.Promote(AbTest, world.Status, full: true, winner: "stable", "go", world.Now).Refusal);
@@ -142,7 +142,7 @@ public sealed class RolloutKindsTests
         var choices = RolloutActions.Of(rollout, true, [], GateState.NotAsked, new("m/1", false, "not yet"), (full, winner) => RolloutPlan.Promote(AbTest, world.Status, full, winner, "go", world.Now), world.Now)
             .Where(action => action.Command == "promoteWinner").ToList();
         Assert.Equal([("b", "m/2", 100.0), ("c", "m/3", 100.0)], choices.Select(choice => (choice.Winner!, choice.Serves, choice.After[choice.Winner!])));
-        Assert.All(choices, choice => Assert.True(choice.Allowed && choice.After["stable"] == 0 && choice.Skips.Single() == "step 3: experiment"));
+        Assert.All(choices, choice => Assert.True(choice.Allowed && choice.After["stable"] == 0 && choice.Skips.Single() == "step 3: experiment until it decides"));
         world.Do(RolloutPlan.Promote(AbTest, world.Status, full: true, winner: "c", "c chosen", world.Now));
         world.Run(RolloutState.Healthy, seconds: 20);
         Assert.Equal((0.0, 100.0, "c"), (world.Status.WeightOf("b"), world.Status.WeightOf("c"), world.Status.Winner));
