@@ -27,7 +27,7 @@ internal static class CommandLine
     public static RootCommand Build(Terminal terminal)
     {
         var globals = new Globals();
-        var root = new RootCommand("Slipway: from data to a watched model, on your own machines.");
+        var root = new RootCommand("Slipway: from data to a watched model, on your own machines. Nouns may be written in the plural.");
         foreach (var option in globals.All)
         {
             root.Add(option);
@@ -136,6 +136,12 @@ internal static class CommandLine
             }
 
             terminal.Out.WriteLine();
+            // A plural is accepted, and only noise where words are listed; the process ends after its help.
+            foreach (var noun in parseResult.CommandResult.Command.Subcommands.OfType<Noun>().Where(n => n.Plural is not null))
+            {
+                noun.Aliases.Remove(noun.Plural!);
+            }
+
             return help.Invoke(parseResult);
         }
     }

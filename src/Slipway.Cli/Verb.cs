@@ -2,12 +2,20 @@ using System.CommandLine;
 
 namespace Slipway.Cli;
 
-
-/// <summary>A noun: it holds verbs. Its plural is accepted as well.</summary>
+/// <summary>A noun: it holds verbs. The plural of one that can be counted is accepted as well; help does not list it.</summary>
 internal sealed class Noun : Command
 {
-    public Noun(string name, string description)
-        : base(name, description) => Aliases.Add(name.EndsWith('y') ? name[..^1] + "ies" : name + "s");
+    public Noun(string name, string description, bool counted = true)
+        : base(name, description)
+    {
+        Plural = !counted ? null : name.EndsWith('y') ? name[..^1] + "ies" : name.EndsWith('s') ? name + "es" : name + "s";
+        if (Plural is not null)
+        {
+            Aliases.Add(Plural);
+        }
+    }
+
+    public string? Plural { get; }
 }
 
 /// <summary>What is done to a noun.</summary>

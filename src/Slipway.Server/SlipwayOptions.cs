@@ -35,6 +35,12 @@ public sealed record SlipwayOptions
     /// <summary>A folder of models as Triton lays it out (MODEL/VERSION/model.onnx), served as it is; null: none.</summary>
     public string? ModelRepository { get; init; }
 
+    /// <summary>
+    /// Program and first arguments of the child processes in which models run apart; empty: this program, which must be <c>slipway</c>. Programs that
+    /// hold a server name that executable here.
+    /// </summary>
+    public IReadOnlyList<string> Worker { get; init; } = [];
+
     /// <summary>A PostgreSQL connection string; null keeps the rows in SQLite inside the data folder.</summary>
     public string? Postgres { get; init; }
 

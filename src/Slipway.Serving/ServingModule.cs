@@ -37,6 +37,7 @@ public static class ServingModule
         services.AddSingleton(p => new Endpoints(
             p.GetRequiredService<Deployments>(), p.GetRequiredService<LoadedModels>(), p.GetRequiredService<Routes>(), p.GetRequiredService<Inference>(),
             p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Gates>(), p.GetRequiredService<ModelRepository>(), p.GetRequiredService<Monitoring.Predictions>()));
+        services.AddSingleton(p => new Trials(p.GetRequiredService<LoadedModels>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new Rollouts(
             p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<RolloutObserver>(), p.GetRequiredService<Deployments>(), p.GetRequiredService<Routes>(), p.GetRequiredService<Nodes>(),
             p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Access>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));

@@ -81,11 +81,14 @@ public sealed record ServingOptions
         }
     }
 
+    /// <summary>What Slipway's executable is told to be a worker.</summary>
+    public static IReadOnlyList<string> WorkerArguments { get; } = ["runtime-worker", "--socket", "{socket}", "--model", "{model}"];
+
     // The executable itself, or the runtime and the assembly where it was started by them.
     private static IReadOnlyList<string> OwnWorker()
     {
         var program = Environment.ProcessPath ?? "slipway";
         string[] own = Path.GetFileNameWithoutExtension(program) == "dotnet" ? [program, Environment.GetCommandLineArgs()[0]] : [program];
-        return [.. own, "runtime-worker", "--socket", "{socket}", "--model", "{model}"];
+        return [.. own, .. WorkerArguments];
     }
 }

@@ -1,3 +1,6 @@
+using System.CommandLine;
+using Slipway.Cli;
+
 namespace Slipway.Acceptance;
 
 /// <summary>The command line against a running server: what it prints, word for word, and how it ends.</summary>
@@ -9,6 +12,11 @@ public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer
         "help exit-codes",
         "help output",
         "help contexts",
+        "help filters",
+        "help trash",
+        "policies --help",
+        "run --help",
+        "trashes list",
         "help exit-code",
         "help nonsense",
         "endpont list",
@@ -103,6 +111,92 @@ public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer
             "endpoint delete flowers --dry-run",
             "model delete iris --dry-run",
         ]);
+    }
+
+    [Fact]
+    public async Task A_version_is_tried_without_an_endpoint()
+    {
+        await using var server = new RunningServer();
+        await server.InitializeAsync();
+        await server.RegisterIrisAsync(0.95);
+        var stop = TestContext.Current.CancellationToken;
+        foreach (var (file, text) in new[]
+        {
+            ("flower.json", """{"inputs":[{"name":"X","shape":[2,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2,6.7,3.1,5.6,2.4]}]}"""),
+            ("label.json", """{"inputs":[{"name":"X","shape":[1,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2]}],"outputs":[{"name":"label"}]}"""),
+            ("narrow.json", """{"inputs":[{"name":"X","shape":[1,3],"datatype":"FP32","data":[5.1,3.5,1.4]}]}"""),
+            ("unknown.json", """{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2]}]}"""),
+            ("typed.json", """{"inputs":[{"name":"X","shape":[1,4],"datatype":"INT64","data":[5,3,1,0]}]}"""),
+            ("short.json", """{"inputs":[{"name":"X","shape":[1,4],"datatype":"FP32","data":[5.1]}]}"""),
+            ("rows.csv", "a,b,c,d\n5.1,3.5,1.4,0.2\n6.7,3.1,5.6,2.4\n"),
+            ("words.csv", "a,b,c,d\n5.1,wide,1.4,0.2\n"),
+        })
+        {
+            await File.WriteAllTextAsync(Path.Combine(server.Folder, file), text, stop);
+        }
+
+        await Transcript.MatchesAsync(server, "try",
+        [
+            "version try --help",
+            "version try iris/1 --input FOLDER/flower.json",
+            "version try iris/1 --input FOLDER/rows.csv --no-headers",
+            "version try iris/1 --input FOLDER/label.json --quiet",
+            "version try iris/1 --input FOLDER/narrow.json",
+            "version try iris/1 --input FOLDER/unknown.json",
+            "version try iris/1 --input FOLDER/typed.json",
+            "version try iris/1 --input FOLDER/short.json",
+            "version try iris/1 --input FOLDER/words.csv",
+            "version try iris/1 --input FOLDER/none.json",
+            "version try iris/9 --input FOLDER/flower.json",
+            "version try irs/1 --input FOLDER/flower.json",
+            "version try iris@champion --input FOLDER/flower.json",
+        ]);
+
+        var json = await server.CliAsync("version try iris/1 --input - -o json", input: await File.ReadAllTextAsync(Path.Combine(server.Folder, "flower.json"), stop));
+        using var answer = System.Text.Json.JsonDocument.Parse(json.Out);
+        Assert.Equal("iris/1", answer.RootElement.GetProperty("modelVersion").GetString());
+        Assert.True(answer.RootElement.GetProperty("latencyMillis").GetDouble() > 0);
+        Assert.True(answer.RootElement.GetProperty("loadMillis").GetDouble() > 0);
+        Assert.Equal([2L, 3L], answer.RootElement.GetProperty("outputs")[1].GetProperty("shape").EnumerateArray().Select(d => d.GetInt64()));
+
+        // A trial needs the right to predict, and leaves no trace in the statistics.
+        var viewer = await server.CliAsync("version try iris/1 --input FOLDER/flower.json", key: await server.KeyOfAsync("vera", "viewer"));
+        Assert.Equal(ExitCodes.Denied, viewer.Exit);
+        Assert.Contains("predict", viewer.Error, StringComparison.Ordinal);
+        Assert.Empty(server.Get<Slipway.Serving.Endpoints>().Statistics(null, null));
+    }
+
+    [Fact]
+    public void Every_command_is_described_and_its_examples_can_be_run()
+    {
+        var terminal = new Terminal(TextReader.Null, TextWriter.Null, TextWriter.Null, _ => null, ShowsTables: false, CanAsk: false, TimeProvider.System);
+        var root = CommandLine.Build(terminal);
+        List<string> faults = [];
+        foreach (var command in All(root))
+        {
+            var path = string.Join(' ', command.Parents.OfType<Command>().Select(c => c.Name).Append(command.Name));
+            faults.AddRange(command.Arguments.Where(a => string.IsNullOrWhiteSpace(a.Description)).Select(a => $"{path} <{a.Name}> is not described"));
+            faults.AddRange(command.Options.Where(o => string.IsNullOrWhiteSpace(o.Description)).Select(o => $"{path} {o.Name} is not described"));
+            if (string.IsNullOrWhiteSpace(command.Description))
+            {
+                faults.Add($"{path} is not described");
+            }
+
+            foreach (var example in (command as Verb)?.Examples ?? [])
+            {
+                // What the shell makes of it: one of the words between pipes calls the command, behind an assignment or a redirection.
+                var parses = example.Split(" | ").Where(p => p.Contains("slipway ", StringComparison.Ordinal))
+                    .Select(p => root.Parse([.. RunningServer.Split(p[(p.IndexOf("slipway ", StringComparison.Ordinal) + 8)..].TrimEnd(')'))])).ToList();
+                if (!parses.Exists(p => p.Errors.Count == 0 && p.CommandResult.Command == command))
+                {
+                    faults.Add($"{path}: {example}: {string.Join("; ", parses.SelectMany(p => p.Errors).Select(e => e.Message))}");
+                }
+            }
+        }
+
+        Assert.Empty(faults);
+
+        static IEnumerable<Command> All(Command command) => command.Subcommands.SelectMany(c => All(c).Prepend(c));
     }
 
     [Fact]

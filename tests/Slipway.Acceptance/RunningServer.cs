@@ -42,7 +42,7 @@ public sealed partial class RunningServer : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        server = SlipwayServer.Create(new SlipwayOptions { DataDirectory = Data, Urls = ["http://127.0.0.1:0"], Identity = IdentityMode.Required, WebhooksToLoopback = webhooksToLoopback });
+        server = SlipwayServer.Create(new SlipwayOptions { DataDirectory = Data, Urls = ["http://127.0.0.1:0"], Identity = IdentityMode.Required, WebhooksToLoopback = webhooksToLoopback, Worker = [Path.Combine(AppContext.BaseDirectory, "slipway")] });
         await server.StartAsync(CancellationToken.None);
         if (!withOwner)
         {
@@ -134,10 +134,10 @@ public sealed partial class RunningServer : IAsyncLifetime
         Directory.Delete(folder, recursive: true);
     }
 
-    /// <summary>Words as a shell splits them, with single quotes.</summary>
-    private static string[] Split(string command) => [.. Word().Matches(command).Select(m => m.Groups["quoted"].Success ? m.Groups["quoted"].Value : m.Value)];
+    /// <summary>Words as a shell splits them, with quotes.</summary>
+    internal static string[] Split(string command) => [.. Word().Matches(command).Select(m => m.Groups["quoted"].Success ? m.Groups["quoted"].Value : m.Value)];
 
-    [GeneratedRegex("'(?<quoted>[^']*)'|[^ ]+", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1000)]
+    [GeneratedRegex("'(?<quoted>[^']*)'|\"(?<quoted>[^\"]*)\"|[^ ]+", RegexOptions.CultureInvariant, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Word();
 }
 

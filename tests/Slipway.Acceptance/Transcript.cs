@@ -35,13 +35,16 @@ internal static partial class Transcript
 
     private static string Stable(string text, RunningServer server)
     {
-        text = text.Replace(server.Url, "http://SERVER", StringComparison.Ordinal).Replace(server.Folder, "FOLDER", StringComparison.Ordinal);
+        text = text.Replace(server.Url, "http://SERVER", StringComparison.Ordinal).Replace(server.Folder, "FOLDER", StringComparison.Ordinal)
+            // Help names the program that runs, which here is the test.
+            .Replace("\n  Slipway.Acceptance ", "\n  slipway ", StringComparison.Ordinal);
         text = IsoTime().Replace(text, "2026-01-01T00:00:00Z");
         text = Time().Replace(text, "2026-01-01 00:00:00Z");
         text = Hash().Replace(text, m => new string('f', m.Length));
         text = Ulid().Replace(text, m => new string('Z', 26));
         text = Entries().Replace(text, "JOURNAL:     0 entries");
         text = Request().Replace(text, "(request ID)");
+        text = Took().Replace(text, m => $"{m.Groups["what"].Value} in 1 ms");
         return text;
     }
 
@@ -59,6 +62,9 @@ internal static partial class Transcript
 
     [GeneratedRegex(@"JOURNAL:     \d+ entries", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex Entries();
+
+    [GeneratedRegex(@"(?<what>answered|loaded) in [\d.]+ ms", RegexOptions.CultureInvariant, 1000)]
+    private static partial Regex Took();
 
     [GeneratedRegex(@"\(request [^)]*\)", RegexOptions.CultureInvariant, 1000)]
     private static partial Regex Request();

@@ -24,7 +24,7 @@ internal static class AuditCommand
         var ascending = new Option<bool>("--ascending") { Description = "Oldest first" };
         var limit = Opt.Limit();
         var data = new Option<string?>("--data") { Description = "Verify the data folder of a stopped server instead of asking one", HelpName = "folder" };
-        return new Noun("audit", "Who did what, and the proof of it")
+        return new Noun("audit", "Who did what, and the proof of it", counted: false)
         {
             new Verb("list", "Lists journal entries, newest first", "slipway audit list --kind rollout.", "slipway audit list --subject model-version:flights/7 --ascending -o json")
                 .With(kind, actor, subject, from, to, ascending, limit)

@@ -33,6 +33,24 @@ internal static class HelpCommand
               --quiet         no notes on standard error
               NO_COLOR        no colour
             """,
+        ["filters"] = """
+            What --filter of experiment, run and model takes: MLflow's filter language.
+
+              metrics.auc > 0.8 AND params.learner = 'gbm'
+              attributes.status = 'FINISHED' AND tags.team LIKE 'ops%'
+              datasets.name IN ('flights-2024', 'flights-2025')
+
+              metrics.KEY        a number: = != > >= < <=
+              params.KEY         quoted text: = != LIKE ILIKE, or IS NULL, IS NOT NULL
+              tags.KEY           the same
+              datasets.KEY       name, digest or context: = != LIKE ILIKE IN
+              attributes.KEY     of a run: run_id, run_name, user_id, status, artifact_uri, start_time, end_time
+                                 of an experiment: name, creation_time, last_update_time; of a model: name
+
+            Conditions are joined by AND. A key with other characters stands in backquotes:
+            metrics.`val/auc`. In LIKE, % is any text and _ one character; ILIKE takes
+            capitals as small letters. Times are Unix milliseconds.
+            """,
         ["contexts"] = """
             Which server a command goes to, first match wins:
 
@@ -48,7 +66,7 @@ internal static class HelpCommand
 
     public static Command Build(Globals globals, Terminal terminal)
     {
-        var topic = new Argument<string[]>("topic") { Description = "exit-codes, output, contexts, or a command", Arity = ArgumentArity.ZeroOrMore };
+        var topic = new Argument<string[]>("topic") { Description = "exit-codes, output, filters, contexts, or a command", Arity = ArgumentArity.ZeroOrMore };
         topic.CompletionSources.Add(_ => Topics.Keys.Select(t => new System.CommandLine.Completions.CompletionItem(t)));
         return new Verb("help", "Explains a topic or a command", "slipway help exit-codes", "slipway help rollout")
             .With(topic)

@@ -100,7 +100,7 @@ internal static class RunCommand
         var pairs = new Argument<string[]>("values") { Description = "As name=value", Arity = ArgumentArity.OneOrMore };
         var step = new Option<long>("--step") { Description = "The training step" };
         var dry = Opt.DryRun();
-        return new Noun("log", "Adds to a run")
+        return new Noun("log", "Adds to a run", counted: false)
         {
             new Verb("params", "Logs parameters, which cannot change afterwards", $"slipway run log params {Example} trees=100 learning_rate=0.1", $"slipway run log params {Example} trainer=lightgbm --dry-run")
                 .With(run, pairs, dry)

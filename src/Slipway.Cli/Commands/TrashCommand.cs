@@ -25,7 +25,7 @@ internal static class TrashCommand
         kind.AcceptOnlyFromAmong("experiment", "run", "model");
         var limit = Opt.Limit();
         var item = new Argument<string>("item") { Description = "As trash list shows it, for example run:0193a7c2f0d27f3c9a41b6d0a2e5c001, or model:flights" };
-        return new Noun("trash", "What was deleted and can be restored")
+        return new Noun("trash", "What was deleted and can be restored", counted: false)
         {
             new Verb("list", "Lists what was deleted, with its size", "slipway trash list", "slipway trash list --kind model -o json")
                 .With(kind, limit)

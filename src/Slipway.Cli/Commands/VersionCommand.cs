@@ -1,5 +1,8 @@
 using System.CommandLine;
+using System.Globalization;
+using System.Net.Http.Headers;
 using System.Reflection;
+using System.Text;
 using System.Text.Json;
 
 namespace Slipway.Cli.Commands;
@@ -47,6 +50,7 @@ internal static class VersionCommand
                 }),
             Compare(globals, terminal),
             Save(globals, terminal),
+            Try(globals, terminal),
         };
         noun.SetAction(_ =>
         {
@@ -103,6 +107,72 @@ internal static class VersionCommand
                 return ExitCodes.Done;
             });
     }
+
+    private static Verb Try(Globals globals, Terminal terminal)
+    {
+        var version = new Argument<string>("version") { Description = "For example flights/7 or flights@champion" };
+        var input = new Option<string>("--input", "-i") { Description = "A request of the Open Inference Protocol, or - for standard input", Required = true, HelpName = "file" };
+        var csv = new Option<bool>("--csv") { Description = "The file is a table: a header line with the names of the inputs (or of the features), then a row a prediction; so is every file that ends in .csv" };
+        return new Verb("try", "Runs one request through a version that need not be deployed, in a process of its own", "slipway version try flights/7 --input request.json", "slipway version try flights@champion --input rows.csv -o json")
+            .With(version, input, csv)
+            .Does(globals, terminal, async s =>
+            {
+                var (name, reference) = Split(s.Value(version));
+                var file = s.Value(input)!;
+                var text = await Input.ReadAsync(s, file);
+                if (s.Value(csv) || file.EndsWith(".csv", StringComparison.OrdinalIgnoreCase))
+                {
+                    text = CsvRequest.Of(text, await s.Client.GetAsync<JsonElement>($"models/{s.About("models", name)}/versions/{reference}/signature", s.Stop));
+                }
+
+                using var body = new ByteArrayContent(Encoding.UTF8.GetBytes(text));
+                body.Headers.ContentType = new MediaTypeHeaderValue("application/json");
+                var answer = await s.Client.PostAsync<JsonElement>($"models/{s.About("models", name)}/versions/{reference}/try", body, s.Stop);
+                if (s.Out.IsTable)
+                {
+                    Predictions(s, answer);
+                    s.Note($"{Output.Text(Output.At(answer, "modelVersion"))} answered in {Millis(answer, "latencyMillis")}; it was loaded in {Millis(answer, "loadMillis")}, in a process of its own");
+                }
+                else
+                {
+                    s.Out.One(answer, new Column("VERSION", "modelVersion"));
+                }
+
+                return ExitCodes.Done;
+            });
+    }
+
+    /// <summary>Outputs with the same rows side by side, a line a row; else a line an output.</summary>
+    private static void Predictions(Session s, JsonElement answer)
+    {
+        var outputs = Output.At(answer, "outputs").EnumerateArray().Select(o => (
+            Name: Output.Text(Output.At(o, "name")), Datatype: Output.Text(Output.At(o, "datatype")), Shape: Output.At(o, "shape").EnumerateArray().Select(d => d.GetInt64()).ToArray(), Data: Output.At(o, "data").EnumerateArray().ToArray())).ToList();
+        var rows = outputs.Count > 0 && outputs[0].Shape is [> 0, ..] ? outputs[0].Shape[0] : 0;
+        if (rows == 0 || outputs.Any(o => o.Shape.Length == 0 || o.Shape[0] != rows))
+        {
+            s.Out.List(
+                [.. Output.At(answer, "outputs").EnumerateArray()], more: false,
+                new("OUTPUT", "name"), new("TYPE", "datatype"), new("SHAPE", e => $"[{Output.Text(Output.At(e, "shape"))}]"), new("DATA", e => Some([.. Output.At(e, "data").EnumerateArray()])));
+            return;
+        }
+
+        var lines = JsonSerializer.SerializeToElement(Enumerable.Range(0, (int)rows)).EnumerateArray().ToArray();
+        s.Out.List(
+            lines, more: false,
+            [new("ROW", e => (e.GetInt32() + 1).ToString(CultureInfo.InvariantCulture)), .. outputs.Select(o => new Column($"{o.Name} ({o.Datatype})", e =>
+            {
+                var width = o.Data.Length / (int)rows;
+                return Some(o.Data.AsSpan(e.GetInt32() * width, width).ToArray());
+            }))]);
+    }
+
+    private static string Some(JsonElement[] values)
+    {
+        const int Most = 12;
+        return values.Length == 0 ? "-" : string.Join(", ", values.Take(Most).Select(v => v.ValueKind == JsonValueKind.Number ? v.GetRawText() : Output.Text(v))) + (values.Length > Most ? $", … {values.Length} in all" : "");
+    }
+
+    private static string Millis(JsonElement answer, string member) => Output.At(answer, member) is { ValueKind: JsonValueKind.Number } millis ? FormattableString.Invariant($"{millis.GetDouble():0.##} ms") : "-";
 
     /// <summary>A model and what names its version: <c>flights/7</c>, <c>flights@champion</c> or <c>model-version:flights/7</c>.</summary>
     public static (string Model, string Version) Split(string text)

@@ -102,12 +102,13 @@ internal sealed class FilterParser
             throw Invalid($"expected an identifier, found '{word.Text}' at position {word.At + 1}");
         }
 
+        var sign = at < tokens.Count ? tokens[at] : word;
         var comparison = ReadComparison();
         var (entity, key, rule) = grammar.Resolve(word, ordering: false);
         var allowed = grammar.Comparisons(entity, rule);
         if (!allowed.Contains(comparison))
         {
-            throw SlipwayException.Invalid($"Invalid comparison operator for {Name(entity)} '{FilterTokens.Cut(key)}': {Sign(comparison)} is not one of {string.Join(", ", allowed.Select(Sign))}");
+            throw SlipwayException.Invalid($"Invalid comparison operator for {Name(entity)} '{FilterTokens.Cut(key)}': {Sign(comparison)} is not one of {string.Join(", ", allowed.Select(Sign))}", $"at position {sign.At + 1}");
         }
 
         return new Condition(entity, key, comparison, ReadValue(entity, key, rule, comparison));
@@ -184,12 +185,12 @@ internal sealed class FilterParser
         {
             return token.Kind == TokenKind.Number && double.TryParse(token.Text, NumberStyles.Float, CultureInfo.InvariantCulture, out var number)
                 ? number
-                : throw SlipwayException.Invalid($"Expected numeric value type for {Name(entity)} '{FilterTokens.Cut(key)}'. Found {FilterTokens.Cut(token.Text)}");
+                : throw SlipwayException.Invalid($"Expected numeric value type for {Name(entity)} '{FilterTokens.Cut(key)}'. Found {FilterTokens.Cut(token.Text)}", $"at position {token.At + 1}");
         }
 
         return IsText(token)
             ? token.Text
-            : throw SlipwayException.Invalid($"Expected a quoted string value for {Name(entity)} (e.g. 'my-value'). Got value {FilterTokens.Cut(token.Text)}");
+            : throw SlipwayException.Invalid($"Expected a quoted string value for {Name(entity)} (e.g. 'my-value'). Got value {FilterTokens.Cut(token.Text)}", $"at position {token.At + 1}");
     }
 
     private List<string> ReadList()

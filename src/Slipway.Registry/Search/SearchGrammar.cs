@@ -143,21 +143,22 @@ internal sealed class SearchGrammar
     {
         var (entityName, key) = word.Key is null ? (null, word.Text) : (word.Text, word.Key);
         var entity = Entity.Attribute;
+        var where = ordering ? null : $"at position {word.At + 1}";
         if (entityName is not null && !entities.TryGetValue(entityName, out entity))
         {
-            throw SlipwayException.Invalid($"Invalid entity type '{FilterTokens.Cut(entityName)}'. Valid values are {string.Join(", ", entities.Keys)}");
+            throw SlipwayException.Invalid($"Invalid entity type '{FilterTokens.Cut(entityName)}'. Valid values are {string.Join(", ", entities.Keys)}", where);
         }
 
         if (key.Length == 0)
         {
-            throw SlipwayException.Invalid("Invalid identifier: the key behind the dot is empty");
+            throw SlipwayException.Invalid("Invalid identifier: the key behind the dot is empty", where);
         }
 
         if (entity == Entity.Dataset)
         {
             if (ordering || !DatasetKeys.Contains(key, StringComparer.Ordinal))
             {
-                throw SlipwayException.Invalid($"Invalid dataset attribute key '{FilterTokens.Cut(key)}' specified. Valid keys in a filter are {string.Join(", ", DatasetKeys)}");
+                throw SlipwayException.Invalid($"Invalid dataset attribute key '{FilterTokens.Cut(key)}' specified. Valid keys in a filter are {string.Join(", ", DatasetKeys)}", where);
             }
 
             return (entity, key, null);
@@ -171,9 +172,7 @@ internal sealed class SearchGrammar
         if (!attributes.TryGetValue(key, out var rule) || !(ordering ? rule.Orderable : rule.Searchable))
         {
             var valid = attributes.Where(p => ordering ? p.Value.Orderable : p.Value.Searchable).Select(p => p.Key);
-            throw SlipwayException.Invalid(ordering
-                ? $"Invalid order_by key '{FilterTokens.Cut(key)}' specified. Valid keys are {string.Join(", ", valid)}"
-                : $"Invalid attribute key '{FilterTokens.Cut(key)}' specified. Valid keys are {string.Join(", ", valid)}");
+            throw SlipwayException.Invalid($"Invalid {(ordering ? "order_by" : "attribute")} key '{FilterTokens.Cut(key)}' specified. Valid keys are {string.Join(", ", valid)}", where);
         }
 
         return (entity, rule.Name, rule);

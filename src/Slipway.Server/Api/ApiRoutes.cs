@@ -60,6 +60,7 @@ public static class RestApi
         DataApi.Map(api);
         RegistryApi.Map(api);
         WebhooksApi.Map(api);
+        TrialApi.Map(api);
         GovernanceApi.Map(api);
         AccessApi.Map(api);
         AuditApi.Map(api);

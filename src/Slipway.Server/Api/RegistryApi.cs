@@ -168,7 +168,7 @@ internal static class RegistryApi
     }
 
     /// <summary>The version that the path names: a number, or <c>@alias</c>.</summary>
-    private static Task<ModelVersion> VersionAsync(Call c) =>
+    internal static Task<ModelVersion> VersionAsync(Call c) =>
         c.Of<Models>().ResolveAsync(c["version"].StartsWith('@') ? c["model"] + c["version"] : $"{c["model"]}/{c["version"]}", c.Stop);
 
     // A name that means "in production" is a deployment, and needs the right to make one.

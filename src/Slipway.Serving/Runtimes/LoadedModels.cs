@@ -50,7 +50,7 @@ internal sealed class LoadedModels(
         }
     }
 
-    /// <summary>Loads a version if needed and keeps it until <see cref="Unpin"/>. Throws <see cref="SlipwayException"/> if it cannot be served.</summary>
+    /// <summary>Loads a version if needed and keeps it until <see cref="Unpin(LoadedModel)"/>. Throws <see cref="SlipwayException"/> if it cannot be served.</summary>
     public async Task<LoadedModel> PinAsync(string modelVersion, RuntimeSettings? runtime, CancellationToken ct)
     {
         Entry entry;
@@ -89,15 +89,24 @@ internal sealed class LoadedModels(
     }
 
     /// <summary>Ends one pin. The model leaves memory when it is idle, beyond the bound, and its last request has finished.</summary>
-    public void Unpin(LoadedModel model)
+    public void Unpin(LoadedModel model) => Unpin(model, keep: true);
+
+    /// <summary>Ends one pin. The model leaves memory at once, unless somebody else has pinned it.</summary>
+    public void Forget(LoadedModel model) => Unpin(model, keep: false);
+
+    private void Unpin(LoadedModel model, bool keep)
     {
         List<LoadedModel> leaving;
         lock (_gate)
         {
-            var entry = _entries.Values.First(entry => entry.IsLoaded && entry.Loaded == model);
+            var (key, entry) = _entries.First(pair => pair.Value.IsLoaded && pair.Value.Loaded == model);
             entry.Pins--;
             entry.Used = ++_tick;
             leaving = Evict(0);
+            if (!keep && entry.Pins == 0 && _entries.Remove(key))
+            {
+                leaving.Add(model);
+            }
         }
 
         leaving.ForEach(left => left.Dispose());
