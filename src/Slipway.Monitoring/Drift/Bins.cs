@@ -1,6 +1,8 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using System.Text.Json.Serialization;
 
 namespace Slipway.Monitoring;
@@ -33,7 +35,7 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
     /// <summary>A column that is declared categorical keeps this many of its most frequent values.</summary>
     public const int MostCategories = 50;
 
-    private double[]? padded;
+    private Grid? grid;
 
     [JsonIgnore]
     public int Count => ByQuantiles ? Edges.Length + 1 : Rule switch { DoaneRule => Edges.Length, SturgesRule => Edges.Length - 1, PooledRule => Values.Length, _ => Values.Length + 1 };
@@ -174,13 +176,21 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void CountInto(ReadOnlySpan<double> values, Span<long> counts)
     {
-        if (ByQuantiles && Edges.Length <= MostCompared)
+        if (Count == 1)
+        {
+            counts[0] += values.Length;
+        }
+        else if (ByQuantiles && Edges.Length <= MostCompared)
         {
             CountByComparing(values, counts);
         }
         else if (ByQuantiles && Edges.Length <= 255)
         {
             CountBySearching(values, counts);
+        }
+        else if (Rule == ValuesRule && Values.Length <= FewValues)
+        {
+            CountByEquality(values, counts);
         }
         else
         {
@@ -261,16 +271,16 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
         Vector512<double> Edge(int at) => Vector512.Create(at < Edges.Length ? Edges[at] : double.PositiveInfinity);
     }
 
-    /// <summary>Adds the counts of finite values, and writes the bin of each to <paramref name="places"/>; for quantile bins with at most 255 edges.</summary>
+    /// <summary>Writes the bin of each value to <paramref name="places"/>; for quantile bins with at most 255 edges. What is not finite gets any bin.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public void Place(ReadOnlySpan<double> values, Span<long> counts, Span<byte> places)
+    public void Place(ReadOnlySpan<double> values, Span<byte> places)
     {
-        ref double edges = ref MemoryMarshal.GetArrayDataReference(padded ??= Pad(Edges));
+        Grid g = grid ??= new Grid(Edges);
         places = places[..values.Length];
         int i = 0;
         for (; i <= values.Length - 4; i += 4)
         {
-            Search(ref edges, values.Slice(i, 4), out nint p0, out nint p1, out nint p2, out nint p3);
+            g.Find(values.Slice(i, 4), out nint p0, out nint p1, out nint p2, out nint p3);
             places[i] = (byte)p0;
             places[i + 1] = (byte)p1;
             places[i + 2] = (byte)p2;
@@ -281,38 +291,41 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
         {
             places[i] = (byte)IndexOf(values[i]);
         }
+    }
 
-        Span<int> a = stackalloc int[256], b = stackalloc int[256];
-        a.Clear();
-        b.Clear();
-        for (i = 0; i <= places.Length - 2; i += 2)
+    /// <summary>The counts of these bins from the counts of finer ones, which have each of their edges.</summary>
+    public long[] CountsOf(Bins finer, ReadOnlySpan<long> counts)
+    {
+        long[] sums = new long[Count];
+        int at = 0;
+        for (int e = 0; e <= Edges.Length; e++)
         {
-            a[places[i]]++;
-            b[places[i + 1]]++;
+            int end = e == Edges.Length ? finer.Edges.Length : Array.BinarySearch(finer.Edges, Edges[e]);
+            if (end < 0)
+            {
+                throw new InvalidOperationException($"The finer bins have no edge at {Edges[e]}.");
+            }
+
+            for (; at <= end; at++)
+            {
+                sums[e] += counts[at];
+            }
         }
 
-        if (i < places.Length)
-        {
-            a[places[i]]++;
-        }
-
-        for (int bin = 0; bin <= Edges.Length; bin++)
-        {
-            counts[bin] += a[bin] + b[bin];
-        }
+        return sums;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void CountBySearching(ReadOnlySpan<double> values, Span<long> counts)
     {
-        ref double edges = ref MemoryMarshal.GetArrayDataReference(padded ??= Pad(Edges));
+        Grid g = grid ??= new Grid(Edges);
         Span<int> a = stackalloc int[256], b = stackalloc int[256];
         a.Clear();
         b.Clear();
         int i = 0;
         for (; i <= values.Length - 4; i += 4)
         {
-            Search(ref edges, values.Slice(i, 4), out nint p0, out nint p1, out nint p2, out nint p3);
+            g.Find(values.Slice(i, 4), out nint p0, out nint p1, out nint p2, out nint p3);
             a[(int)p0]++;
             b[(int)p1]++;
             a[(int)p2]++;
@@ -330,34 +343,108 @@ internal sealed record Bins(string Rule, double[] Edges, double[] Values)
         }
     }
 
-    /// <summary>Four searches run side by side without a branch, so that their loads overlap.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Search(ref double edges, ReadOnlySpan<double> four, out nint p0, out nint p1, out nint p2, out nint p3)
+    /// <summary>Few values: eight at once are compared with each of them.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void CountByEquality(ReadOnlySpan<double> values, Span<long> counts)
     {
-        double v0 = four[0], v1 = four[1], v2 = four[2], v3 = four[3];
-        (p0, p1, p2, p3) = (0, 0, 0, 0);
-        for (nint step = 128; step > 0; step >>= 1)
+        ref double first = ref MemoryMarshal.GetReference(values);
+        int width = Vector512<double>.Count, whole = values.Length - values.Length % width;
+        long left = whole;
+        for (int bin = 0; bin < Values.Length; bin++)
         {
-            p0 += Step(ref edges, p0, step, v0);
-            p1 += Step(ref edges, p1, step, v1);
-            p2 += Step(ref edges, p2, step, v2);
-            p3 += Step(ref edges, p3, step, v3);
+            Vector512<double> value = Vector512.Create(Values[bin]);
+            Vector512<long> equal = Vector512<long>.Zero;
+            for (int i = 0; i < whole; i += width)
+            {
+                equal -= Vector512.Equals(Vector512.LoadUnsafe(ref first, (nuint)i), value).AsInt64();
+            }
+
+            long count = Vector512.Sum(equal);
+            counts[bin] += count;
+            left -= count;
         }
 
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        static nint Step(ref double edges, nint at, nint step, double value)
+        counts[Values.Length] += left;
+        for (int i = whole; i < values.Length; i++)
         {
-            bool above = Unsafe.Add(ref edges, at + step - 1) < value;
-            return -(nint)Unsafe.BitCast<bool, byte>(above) & step;
+            counts[IndexOf(values[i])]++;
         }
     }
 
-    private static double[] Pad(double[] edges)
+    /// <summary>
+    /// Finds the bin of a value among at most 255 edges: a table over cells of equal width gives the edges below a value's cell, and a search without a branch
+    /// goes on among the few edges inside it. Both edges and values get their cell by the same arithmetic, which never falls as the value rises,
+    /// so that rounding cannot put a value on the wrong side of an edge.
+    /// </summary>
+    private sealed class Grid
     {
-        double[] to = new double[256];
-        Array.Fill(to, double.PositiveInfinity);
-        edges.CopyTo(to, 0);
-        return to;
+        private const int Cells = 4096;
+        private readonly double low;
+        private readonly double scale;
+        private readonly nint step;
+        private readonly byte[] below = new byte[Cells];
+        private readonly double[] padded = new double[512];
+
+        public Grid(double[] edges)
+        {
+            Array.Fill(padded, double.PositiveInfinity);
+            edges.CopyTo(padded, 0);
+            low = edges[0];
+            scale = Cells / (edges[^1] - edges[0]);
+            // An edge range without width, or beyond what a number holds, is one cell.
+            scale = double.IsFinite(scale) ? scale : 0;
+            int[] inside = new int[Cells];
+            foreach (double edge in edges)
+            {
+                inside[Cell(edge)]++;
+            }
+
+            int before = 0;
+            for (int cell = 0; cell < Cells; cell++)
+            {
+                below[cell] = (byte)before;
+                before += inside[cell];
+            }
+
+            step = (nint)BitOperations.RoundUpToPowerOf2((uint)inside.Max() + 1) / 2;
+        }
+
+        /// <summary>Four searches run side by side, so that their loads overlap.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Find(ReadOnlySpan<double> four, out nint p0, out nint p1, out nint p2, out nint p3)
+        {
+            double v0 = four[0], v1 = four[1], v2 = four[2], v3 = four[3];
+            ref byte start = ref MemoryMarshal.GetArrayDataReference(below);
+            ref double edges = ref MemoryMarshal.GetArrayDataReference(padded);
+            p0 = Unsafe.Add(ref start, Cell(v0));
+            p1 = Unsafe.Add(ref start, Cell(v1));
+            p2 = Unsafe.Add(ref start, Cell(v2));
+            p3 = Unsafe.Add(ref start, Cell(v3));
+            for (nint s = step; s > 0; s >>= 1)
+            {
+                p0 += Step(ref edges, p0, s, v0);
+                p1 += Step(ref edges, p1, s, v1);
+                p2 += Step(ref edges, p2, s, v2);
+                p3 += Step(ref edges, p3, s, v3);
+            }
+
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            static nint Step(ref double edges, nint at, nint step, double value)
+            {
+                bool above = Unsafe.Add(ref edges, at + step - 1) < value;
+                return -(nint)Unsafe.BitCast<bool, byte>(above) & step;
+            }
+        }
+
+        /// <summary>The cell of a value; 0 for NaN.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private nint Cell(double value)
+        {
+            Vector128<double> at = Vector128.CreateScalarUnsafe((value - low) * scale);
+            // The constant is the second operand of the maximum, which is what an unordered comparison gives.
+            at = Vector128.MinNative(Vector128.MaxNative(at, Vector128<double>.Zero), Vector128.CreateScalarUnsafe((double)(Cells - 1)));
+            return Sse2.IsSupported ? Sse2.ConvertToInt32WithTruncation(at) : (int)at.ToScalar();
+        }
     }
 
     private static Bins OfWidth(string rule, double low, double high, int count)

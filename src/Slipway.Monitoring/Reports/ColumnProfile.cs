@@ -1,3 +1,5 @@
+using System.Buffers;
+
 namespace Slipway.Monitoring;
 
 /// <summary>
@@ -12,7 +14,10 @@ internal sealed class ColumnProfile
     /// <summary>Values that the edges of the 200 bins are taken from: a bin then holds 0.5 % of the rows within 0.1 %.</summary>
     private const int Sampled = 1 << 15;
 
-    /// <summary>With fewer different values in the sample, sorting skips what is alike and is fast enough.</summary>
+    /// <summary>The place of what is not finite; at most 200 are bins.</summary>
+    private const byte Nowhere = byte.MaxValue;
+
+    /// <summary>With fewer different values in the sample, they are counted, which sorts them.</summary>
     private const int ManyValues = 2_000;
 
     public required string Name { get; init; }
@@ -26,7 +31,7 @@ internal sealed class ColumnProfile
 
     public required long[] Counts { get; init; }
 
-    /// <summary>200 bins for the distribution function; null for categories and few values.</summary>
+    /// <summary>200 bins for the distribution function, which have every edge of <see cref="Bins"/>; null for categories and few values.</summary>
     public Bins? Fine { get; init; }
 
     public long[]? FineCounts { get; init; }
@@ -64,14 +69,7 @@ internal sealed class ColumnProfile
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]
     private static ColumnProfile? OfMany(TableColumn column)
     {
-        ReadOnlySpan<double> all = column.Numbers;
-        double[]? kept = ColumnSketch.AllFinite(all) ? null : RadixSort.Kept(all);
-        ReadOnlySpan<double> values = kept ?? all;
-        if (values.Length <= MostExact)
-        {
-            return null;
-        }
-
+        ReadOnlySpan<double> values = column.Numbers;
         double[] sample = new double[Sampled];
         for (int i = 0; i < sample.Length; i++)
         {
@@ -79,7 +77,7 @@ internal sealed class ColumnProfile
         }
 
         sample = RadixSort.Finite(sample);
-        int different = 1;
+        int different = Math.Min(1, sample.Length);
         for (int i = 1; i < sample.Length; i++)
         {
             different += sample[i] != sample[i - 1] ? 1 : 0;
@@ -90,40 +88,104 @@ internal sealed class ColumnProfile
             return null;
         }
 
-        Bins fine = Bins.OfQuantiles(sample, 200);
-        long[] counts = new long[fine.Count];
-        byte[] places = System.Buffers.ArrayPool<byte>.Shared.Rent(values.Length);
-        fine.Place(values, counts, places);
-        int middle = values.Length / 2;
-        Dictionary<int, double> ranked = Ranked(values, places, counts, [.. Bins.QuantileRanks(values.Length), middle], out double[] around);
-        System.Buffers.ArrayPool<byte>.Shared.Return(places);
-        Bins bins = Bins.OfQuantiles(values.Length, rank => ranked[rank]);
+        // Each block is placed and measured while the processor's cache holds it.
+        var drawn = Bins.OfQuantiles(sample, 200);
+        var sketch = new ColumnSketch(new Bins(Bins.QuantileRule, [], []), distinct: ColumnQuality.ExactDistinct);
+        byte[] places = ArrayPool<byte>.Shared.Rent(values.Length);
+        for (int start = 0; start < values.Length; start += Moments.Block)
+        {
+            ReadOnlySpan<double> block = values.Slice(start, Math.Min(Moments.Block, values.Length - start));
+            drawn.Place(block, places.AsSpan(start));
+            if (!ColumnSketch.AllFinite(block))
+            {
+                for (int i = 0; i < block.Length; i++)
+                {
+                    places[start + i] = double.IsFinite(block[i]) ? places[start + i] : Nowhere;
+                }
+            }
+
+            sketch.Add(block);
+        }
+
+        ColumnProfile? profile = sketch.Finite > MostExact ? OfPlaced(column, sketch, drawn, places.AsSpan(0, values.Length)) : null;
+        ArrayPool<byte>.Shared.Return(places);
+        return profile;
+    }
+
+    /// <summary>The rest of <see cref="OfMany"/>, when it is known in which of the sample's bins each value lies.</summary>
+    private static ColumnProfile OfPlaced(TableColumn column, ColumnSketch sketch, Bins drawn, ReadOnlySpan<byte> places)
+    {
+        long[] counts = Occurrences(places).AsSpan(0, drawn.Count).ToArray();
+        int n = (int)sketch.Finite, middle = n / 2;
+        Dictionary<int, double> ranked = Ranked(column.Numbers, places, counts, [.. Bins.QuantileRanks(n), middle], out double[]?[] inside);
+        Bins bins = Bins.OfQuantiles(n, rank => ranked[rank]);
+        // The exact deciles join the edges. What a decile parts is in order, or empty.
+        var edges = drawn.Edges.Select((edge, i) => (Edge: edge, Count: counts[i])).Append((Edge: double.PositiveInfinity, Count: counts[^1])).ToList();
+        foreach (double decile in bins.Edges)
+        {
+            int at = edges.FindIndex(e => e.Edge >= decile);
+            if (edges[at].Edge > decile)
+            {
+                double[] held = inside[drawn.IndexOf(decile)] ?? [];
+                long below = AtOrBelow(held, decile) - (at == 0 ? 0 : AtOrBelow(held, edges[at - 1].Edge));
+                edges[at] = edges[at] with { Count = edges[at].Count - below };
+                edges.Insert(at, (decile, below));
+            }
+        }
+
+        Bins fine = new(Bins.FineQuantileRule, [.. edges.SkipLast(1).Select(e => e.Edge)], []);
+        long[] fineCounts = [.. edges.Select(e => e.Count)];
         // A value with at least half of the rows is the median.
+        double[] around = inside[drawn.IndexOf(ranked[middle])]!;
         long same = AtOrBelow(around, ranked[middle]) - Below(around, ranked[middle]);
-        var sketch = new ColumnSketch(bins, distinct: ColumnQuality.ExactDistinct);
-        sketch.Add(all);
         return new ColumnProfile
         {
             Name = column.Name,
             Kind = ColumnKind.Number,
-            Quality = ColumnQuality.Of(sketch) with { Violations = column.Violations, MostFrequentShare = same * 2 >= values.Length ? (double)same / values.Length : null },
+            Quality = ColumnQuality.Of(sketch) with { Violations = column.Violations, MostFrequentShare = same * 2 >= n ? (double)same / n : null },
             Bins = bins,
-            Counts = sketch.Counts,
+            Counts = bins.CountsOf(fine, fineCounts),
             Fine = fine,
-            FineCounts = counts,
+            FineCounts = fineCounts,
         };
     }
 
+    /// <summary>How often each byte occurs.</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]
+    private static long[] Occurrences(ReadOnlySpan<byte> bytes)
+    {
+        // Two tables, so that a byte that is like the one before does not wait for its count.
+        long[] a = new long[256], b = new long[256];
+        int i = 0;
+        for (; i <= bytes.Length - 2; i += 2)
+        {
+            a[bytes[i]]++;
+            b[bytes[i + 1]]++;
+        }
+
+        if (i < bytes.Length)
+        {
+            a[bytes[i]]++;
+        }
+
+        for (int value = 0; value < a.Length; value++)
+        {
+            a[value] += b[value];
+        }
+
+        return a;
+    }
+
     /// <summary>The values of some ranks: those in the bins that hold a rank are put in order, the others only counted.</summary>
-    /// <param name="values">Finite values.</param>
-    /// <param name="places">The bin of each.</param>
+    /// <param name="values">The values.</param>
+    /// <param name="places">The bin of each, or <see cref="Nowhere"/>.</param>
     /// <param name="counts">How many are in each bin; the bins ascend.</param>
     /// <param name="ranks">Ranks from 0.</param>
-    /// <param name="around">The ordered values of the bin that holds the last rank.</param>
+    /// <param name="wanted">The ordered values of each bin that holds a rank; null for the others.</param>
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]
-    private static Dictionary<int, double> Ranked(ReadOnlySpan<double> values, ReadOnlySpan<byte> places, long[] counts, int[] ranks, out double[] around)
+    private static Dictionary<int, double> Ranked(ReadOnlySpan<double> values, ReadOnlySpan<byte> places, long[] counts, int[] ranks, out double[]?[] wanted)
     {
-        var wanted = new double[256][];
+        double[]?[] held = new double[256][];
         int[] binOf = new int[ranks.Length], before = new int[counts.Length + 1], filled = new int[256];
         for (int bin = 0; bin < counts.Length; bin++)
         {
@@ -139,13 +201,13 @@ internal sealed class ColumnProfile
             }
 
             binOf[r] = bin;
-            wanted[bin] ??= new double[counts[bin]];
+            held[bin] ??= new double[counts[bin]];
         }
 
         for (int i = 0; i < values.Length; i++)
         {
             int bin = places[i];
-            if (wanted[bin] is { } into)
+            if (held[bin] is { } into)
             {
                 into[filled[bin]++] = values[i];
             }
@@ -153,14 +215,14 @@ internal sealed class ColumnProfile
 
         foreach (int bin in binOf.Distinct())
         {
-            wanted[bin] = RadixSort.Finite(wanted[bin]);
+            held[bin] = RadixSort.Finite(held[bin]);
         }
 
-        around = wanted[binOf[^1]];
+        wanted = held;
         var ranked = new Dictionary<int, double>();
         for (int r = 0; r < ranks.Length; r++)
         {
-            ranked[ranks[r]] = wanted[binOf[r]][ranks[r] - before[binOf[r]]];
+            ranked[ranks[r]] = held[binOf[r]]![ranks[r] - before[binOf[r]]];
         }
 
         return ranked;
@@ -187,15 +249,15 @@ internal sealed class ColumnProfile
     }
 
     /// <summary>A column of numbers that streamed by.</summary>
-    public static ColumnProfile OfStream(string name, ColumnSketch sketch, long[]? fine, long violations, ColumnProfile reference, long outside) => new ColumnProfile
+    public static ColumnProfile OfStream(string name, ColumnSketch sketch, long violations, ColumnProfile reference, long outside) => new ColumnProfile
     {
         Name = name,
         Kind = ColumnKind.Number,
         Quality = ColumnQuality.Of(sketch) with { Violations = violations },
         Bins = reference.Bins,
-        Counts = sketch.Counts,
+        Counts = reference.Fine is null ? sketch.Counts : reference.Bins.CountsOf(reference.Fine, sketch.Counts),
         Fine = reference.Fine,
-        FineCounts = fine,
+        FineCounts = reference.Fine is null ? null : sketch.Counts,
     }.With(reference, outside);
 
     /// <summary>A column of texts from its counts; a null text is missing.</summary>

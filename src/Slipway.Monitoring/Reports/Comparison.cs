@@ -19,10 +19,13 @@ public static class Comparison
     public static DriftReport Of(Table reference, Table current, ReportOptions? options = null)
     {
         ReportOptions asked = Checked(options, reference);
-        ColumnProfile[] before = Each(Watched(reference, asked), ColumnProfile.OfReference);
-        Dictionary<string, ColumnProfile> known = before.ToDictionary(p => p.Name, StringComparer.Ordinal);
-        TableColumn[] shared = current.Columns.Where(c => known.TryGetValue(c.Name, out ColumnProfile? r) && r.Kind == c.Kind).ToArray();
-        ColumnProfile[] after = Each(shared, c => ColumnProfile.OfCurrent(c, known[c.Name]));
+        // A column's two sides follow each other: nobody waits in between until every reference is ready.
+        (ColumnProfile Before, ColumnProfile? After)[] both = Each(Watched(reference, asked), column =>
+        {
+            var before = ColumnProfile.OfReference(column);
+            return (before, current.Find(column.Name) is { } other && other.Kind == column.Kind ? ColumnProfile.OfCurrent(other, before) : null);
+        });
+        ColumnProfile[] before = [.. both.Select(b => b.Before)], after = [.. both.Select(b => b.After).OfType<ColumnProfile>()];
         return Report(asked, reference.Name, reference.Rows, before, current.Name, current.Rows, after, current.Columns.Select(c => (c.Name, c.Kind)).ToArray(), Performance(asked, reference, current));
     }
 
@@ -75,11 +78,18 @@ public static class Comparison
     private static string Role(string column, ReportOptions asked) =>
         column == asked.Target ? "target" : column == asked.Prediction ? "prediction" : column == asked.Score ? "score" : "feature";
 
-    /// <summary>Two columns at a time.</summary>
+    /// <summary>Two columns at a time; each side takes the next one when it is done, so that both end together.</summary>
     private static TTo[] Each<TFrom, TTo>(IReadOnlyList<TFrom> items, Func<TFrom, TTo> of)
     {
         var results = new TTo[items.Count];
-        Parallel.For(0, items.Count, new ParallelOptions { MaxDegreeOfParallelism = 2 }, i => results[i] = of(items[i]));
+        int next = -1;
+        Parallel.For(0, Math.Min(2, items.Count), new ParallelOptions { MaxDegreeOfParallelism = 2 }, _ =>
+        {
+            for (int i; (i = Interlocked.Increment(ref next)) < items.Count;)
+            {
+                results[i] = of(items[i]);
+            }
+        });
         return results;
     }
 

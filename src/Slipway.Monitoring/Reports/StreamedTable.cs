@@ -25,9 +25,7 @@ internal sealed class StreamedTable(CsvReader reader, IReadOnlyList<ColumnProfil
 /// <summary>One column that goes by in blocks, into the reference's bins.</summary>
 internal sealed class ColumnStream(ColumnProfile reference)
 {
-    private readonly ColumnSketch? sketch = reference.Kind == ColumnKind.Number ? new ColumnSketch(reference.Bins, distinct: ColumnQuality.ExactDistinct) : null;
-    private readonly long[]? fine = reference.Fine is { } bins ? new long[bins.Count] : null;
-    private readonly double[] kept = new double[Moments.Block];
+    private readonly ColumnSketch? sketch = reference.Kind == ColumnKind.Number ? new ColumnSketch(reference.Fine ?? reference.Bins, distinct: ColumnQuality.ExactDistinct) : null;
     private readonly CategoryDictionary dictionary = new();
     private readonly List<long> counts = [];
     private long violations;
@@ -66,26 +64,8 @@ internal sealed class ColumnStream(ColumnProfile reference)
         {
             ReadOnlySpan<double> block = values.Slice(start, Math.Min(Moments.Block, values.Length - start));
             sketch!.Add(block);
-            outside += Outside(block, low, high);
-            if (fine is null)
-            {
-                continue;
-            }
-
-            if (ColumnSketch.AllFinite(block))
-            {
-                reference.Fine!.CountInto(block, fine);
-                continue;
-            }
-
-            int n = 0;
-            foreach (double value in block)
-            {
-                kept[n] = value;
-                n += double.IsFinite(value) ? 1 : 0;
-            }
-
-            reference.Fine!.CountInto(kept.AsSpan(0, n), fine);
+            // Nothing lies outside as long as no value ever did.
+            outside += sketch.Moments.Min < low || sketch.Moments.Max > high ? Outside(block, low, high) : 0;
         }
     }
 
@@ -113,6 +93,6 @@ internal sealed class ColumnStream(ColumnProfile reference)
     }
 
     public ColumnProfile Profile(long rows) => sketch is not null
-        ? ColumnProfile.OfStream(reference.Name, sketch, fine, violations, reference, outside)
+        ? ColumnProfile.OfStream(reference.Name, sketch, violations, reference, outside)
         : ColumnProfile.OfCategories(reference.Name, dictionary.Names.Zip(counts).ToDictionary(p => p.First, p => p.Second, StringComparer.Ordinal), rows, reference);
 }

@@ -256,17 +256,22 @@ internal sealed class ColumnSketch
             return;
         }
 
+        Span<long> before = stackalloc long[Bins.FewValues + 1];
+        bool few = Distinct is not null && Bins.Rule == Bins.ValuesRule && counts.Length <= before.Length;
+        if (few)
+        {
+            counts.CopyTo(before);
+        }
+
         Bins.CountInto(values, counts);
         Moments block = Moments.OfBlock(values);
         moments = moments.Merge(block);
         finite += values.Length;
         if (block.Min <= 0)
         {
-            foreach (double value in values)
-            {
-                zeros += value == 0 ? 1 : 0;
-                negatives += value < 0 ? 1 : 0;
-            }
+            (long zero, long negative) = Signs(values);
+            zeros += zero;
+            negatives += negative;
         }
 
         if (Quantiles is { } quantiles)
@@ -279,7 +284,14 @@ internal sealed class ColumnSketch
 
         if (Distinct is { } distinct)
         {
-            distinct.Add(values);
+            if (few)
+            {
+                AddFew(distinct, values, before);
+            }
+            else
+            {
+                distinct.Add(values);
+            }
         }
 
         if (Items is { } items)
@@ -290,6 +302,53 @@ internal sealed class ColumnSketch
                 items.Add((float)value == value ? BitConverter.SingleToUInt32Bits((float)value) : BitConverter.DoubleToUInt64Bits(value));
             }
         }
+    }
+
+    /// <summary>The different values of a block where each of few has its bin: only those without a bin are looked at one by one.</summary>
+    private void AddFew(DistinctSketch distinct, ReadOnlySpan<double> values, ReadOnlySpan<long> before)
+    {
+        for (int bin = 0; bin < Bins.Values.Length; bin++)
+        {
+            if (counts[bin] != before[bin])
+            {
+                distinct.Add(Bins.Values[bin]);
+            }
+        }
+
+        if (counts[^1] != before[counts.Length - 1])
+        {
+            foreach (double value in values)
+            {
+                if (Bins.IndexOf(value) == Bins.Values.Length)
+                {
+                    distinct.Add(value);
+                }
+            }
+        }
+    }
+
+    /// <summary>How many values are 0, and how many below it.</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.AggressiveOptimization)]
+    private static (long Zeros, long Negatives) Signs(ReadOnlySpan<double> values)
+    {
+        ref double first = ref MemoryMarshal.GetReference(values);
+        Vector512<long> zero = Vector512<long>.Zero, below = zero;
+        int i = 0;
+        for (; i <= values.Length - Vector512<double>.Count; i += Vector512<double>.Count)
+        {
+            Vector512<double> v = Vector512.LoadUnsafe(ref first, (nuint)i);
+            zero -= Vector512.Equals(v, Vector512<double>.Zero).AsInt64();
+            below -= Vector512.LessThan(v, Vector512<double>.Zero).AsInt64();
+        }
+
+        (long zeros, long negatives) = (Vector512.Sum(zero), Vector512.Sum(below));
+        for (; i < values.Length; i++)
+        {
+            zeros += values[i] == 0 ? 1 : 0;
+            negatives += values[i] < 0 ? 1 : 0;
+        }
+
+        return (zeros, negatives);
     }
 
     /// <summary>Whether every value is finite: x - x is 0 for these and NaN for all others.</summary>

@@ -232,4 +232,21 @@ public sealed class ReportTests : IDisposable
         Assert.InRange(fine.Max() / (double)sorted.Length, 0.005, ties ? 0.35 : 0.0065);
         Assert.Equal((values.Length, sorted.Length), (profile.Quality.Rows, profile.Quality.Finite));
     }
+
+    [Fact]
+    public void Report_of_long_tables_is_the_same_each_time()
+    {
+        var random = new Random(4);
+        Table Long(string name, double shift) => new(name,
+        [
+            .. Enumerable.Range(0, 6).Select(c => TableColumn.OfNumbers($"n{c}", [.. Enumerable.Range(0, 110_000).Select(i => c == 5 && i % 30 == 0 ? double.NaN : c == 4 ? random.Next(12) : Math.Exp(c * random.NextDouble()) + (c == 0 ? shift : 0))])),
+            TableColumn.OfTexts("t", [.. Enumerable.Range(0, 110_000).Select(_ => $"v{random.Next(30)}")]),
+        ]);
+        Table before = Long("a", 0), after = Long("b", 0.3);
+        string first = Text();
+        Assert.Contains("\"Drifted\":true", first, StringComparison.Ordinal);
+        Assert.All(Enumerable.Range(0, 4), _ => Assert.Equal(first, Text()));
+
+        string Text() => System.Text.Json.JsonSerializer.Serialize(Comparison.Of(before, after));
+    }
 }

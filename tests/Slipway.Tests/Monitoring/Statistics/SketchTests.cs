@@ -257,4 +257,82 @@ public sealed class SketchTests
             Assert.Equal(slow, fast);
         }
     }
+
+    public static TheoryData<string> Shapes => ["normal", "tails", "ties", "zeros", "huge", "few"];
+
+    [Theory, MemberData(nameof(Shapes))]
+    public void Counting_searching_and_hashing_many_at_once_equal_one_by_one(string shape)
+    {
+        double[] values = Shape(shape, 20_011);
+        double[] sorted = [.. values.Order()];
+        Bins bins = shape == "few" ? Bins.OfNumbers(sorted) : Bins.OfQuantiles(sorted, 200);
+        Assert.Equal(shape == "few", bins.Rule == Bins.ValuesRule);
+        // Values beyond the reference and exactly on its edges too.
+        double[] asked = [.. values, .. bins.Edges, sorted[0] - 1, sorted[^1] + 1, double.MaxValue, double.MinValue, -0.0, 0.0, double.Epsilon];
+        long[] fast = new long[bins.Count], slow = new long[bins.Count];
+        bins.CountInto(asked, fast);
+        foreach (double v in asked)
+        {
+            slow[bins.IndexOf(v)]++;
+        }
+
+        Assert.Equal(slow, fast);
+        if (shape != "few")
+        {
+            byte[] places = new byte[asked.Length];
+            bins.Place(asked, places);
+            Assert.Equal(asked.Select(v => (byte)bins.IndexOf(v)), places);
+            Bins coarse = Bins.OfQuantiles(sorted);
+            Assert.Equal(Counted(coarse, asked), coarse.CountsOf(bins, fast));
+        }
+
+        DistinctSketch many = new(100), each = new(100);
+        many.Add(asked);
+        var column = new ColumnSketch(bins, distinct: 100);
+        column.Add(asked);
+        foreach (double v in asked)
+        {
+            each.Add(v);
+        }
+
+        Assert.Equal(shape == "few", each.IsExact);
+        Assert.Equal(each.ToBytes(), many.ToBytes());
+        Assert.Equal(each.ToBytes(), column.Distinct!.ToBytes());
+        Assert.Equal((asked.Count(v => v == 0), asked.Count(v => v < 0)), (column.Zeros, column.Negatives));
+
+        static long[] Counted(Bins bins, double[] values)
+        {
+            long[] counts = new long[bins.Count];
+            bins.CountInto(values, counts);
+            return counts;
+        }
+    }
+
+    [Fact]
+    public void Sorting_by_counting_equals_sorting()
+    {
+        var random = new Random(8);
+        double[] values = [.. Enumerable.Range(0, 70_000).Select(i => i % 11 == 0 ? double.NaN : i % 13 == 0 ? double.NegativeInfinity : i % 17 == 0 ? -0.0 : random.Next(-20, 20) / 4.0)];
+        double[] sorted = RadixSort.Finite(values), expected = [.. values.Where(double.IsFinite).Order()];
+        Assert.Equal(expected, sorted);
+        // One zero before the other, as their bits have it.
+        int first = Array.IndexOf(sorted, 0.0);
+        Assert.Equal(values.Count(v => v == 0 && double.IsNegative(v)), sorted.Skip(first).TakeWhile(double.IsNegative).Count());
+    }
+
+    private static double[] Shape(string shape, int rows)
+    {
+        var random = new Random(21);
+        return [.. Enumerable.Range(0, rows).Select(i => shape switch
+        {
+            "normal" => Normal(),
+            "tails" => Math.Exp(3 * Normal()),
+            "ties" => i % 3 == 0 ? 0.25 : Math.Round(Normal(), 3),
+            "zeros" => i % 2 == 0 ? 0 : Normal() * 1e-300,
+            "huge" => Normal() * (1e308 / 4),
+            _ => Math.Floor(4 * random.NextDouble()) - 1,
+        })];
+
+        double Normal() => Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble());
+    }
 }
