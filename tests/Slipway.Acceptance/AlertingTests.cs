@@ -41,6 +41,16 @@ public sealed class AlertingTests
             """,
             ct);
         await File.WriteAllTextAsync(Path.Combine(server.Folder, "badrules.yaml"), "apiVersion: slipway.dev/alert-rules/v1\nkind: AlertRules\nrules:\n  - {name: a, expression: psi >, sevrity: major}\n", ct);
+        await File.WriteAllTextAsync(
+            Path.Combine(server.Folder, "planned.yaml"),
+            """
+            apiVersion: slipway.dev/silences/v1
+            kind: Silences
+            silences:
+              - {matchers: [model=flights, severity=severe], startsAt: "2099-01-01T00:00:00Z", endsAt: "2099-01-02T00:00:00Z", comment: the nightly load moves}
+            """,
+            ct);
+        await File.WriteAllTextAsync(Path.Combine(server.Folder, "badsilences.yaml"), "apiVersion: slipway.dev/silences/v1\nkind: Silences\nsilences:\n  - {matchers: [model], endAt: soon}\n", ct);
         var posted = await server.Get<Alerts>().PostAsync(
             server.Ada,
             [new PostedAlert(new Dictionary<string, string> { ["alertname"] = "etl-late", ["model"] = "flights", ["severity"] = "severe" }, new Dictionary<string, string> { ["summary"] = "the nightly load is late" }, EndsAt: DateTimeOffset.MaxValue.AddYears(-1))],
@@ -62,6 +72,11 @@ public sealed class AlertingTests
             "silence create model=flights --for 2h",
             "silence create model=flights --for 2h --comment backfill",
             "silence list",
+            "silence apply -f FOLDER/badsilences.yaml",
+            "silence apply -f FOLDER/planned.yaml --preview",
+            "silence apply -f FOLDER/planned.yaml -o wide",
+            "silence apply -f FOLDER/planned.yaml",
+            "silence export",
             "route apply -f FOLDER/routing.yaml",
             "route test alertname=x severity=severe",
             "route test severity=warn",

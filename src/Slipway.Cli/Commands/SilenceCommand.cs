@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text;
 using System.Text.Json;
 using Slipway.Client;
 
@@ -13,6 +14,12 @@ internal static class SilenceCommand
         new("BY", "createdBy"), new("REASON", "comment"), new("STARTS", "startsAt", wide: true), new("ENDED BY", "expiredBy", wide: true),
     ];
 
+    private static readonly Column[] Applied =
+    [
+        new("ACTION", "action"), new("STATE", "silence.state"), new("MATCHERS", "silence.matchers"), new("HIDES", e => Output.At(e, "silence.matches").GetArrayLength().ToString(System.Globalization.CultureInfo.InvariantCulture)), new("ENDS", "silence.endsAt"),
+        new("REASON", "silence.comment"), new("SILENCE", "silence.id", wide: true), new("ALERTS", "silence.matches", wide: true),
+    ];
+
     public static Command Build(Globals globals, Terminal terminal)
     {
         var silence = Opt.Id("silence");
@@ -22,6 +29,7 @@ internal static class SilenceCommand
         var preview = new Option<bool>("--preview") { Description = "Show which alerts it would hide, and do nothing" };
         var by = new Option<string>("--by") { Description = "How much longer, for example 2h", Required = true };
         var expired = new Option<bool>("--expired") { Description = "Those that have ended as well" };
+        var file = new Option<string>("--file", "-f") { Description = "YAML of kind Silences, or - for standard input", Required = true };
         var limit = Opt.Limit();
         return new Noun("silence", "What is kept quiet, by whom, and until when")
         {
@@ -34,7 +42,7 @@ internal static class SilenceCommand
                         var hidden = await s.Client.PostAsync<JsonElement>($"silences/preview", new { matchers = s.Value(matchers) }, s.Stop);
                         s.Out.List([.. Output.At(hidden, "items").EnumerateArray()], more: false, AlertCommand.Columns);
                         var count = Output.At(hidden, "items").GetArrayLength();
-                    s.Note($"it would hide {count} firing {(count == 1 ? "alert" : "alerts")} now; nothing was changed");
+                        s.Note($"it would hide {count} firing {(count == 1 ? "alert" : "alerts")} now; nothing was changed");
                         return ExitCodes.Done;
                     }
 
@@ -49,6 +57,33 @@ internal static class SilenceCommand
             new Verb("list", "Lists silences, active ones first", "slipway silence list", "slipway silence list --expired -o wide")
                 .With(expired, limit)
                 .Does(globals, terminal, s => s.ListAsync($"silences{Query.Of(("expired", s.Value(expired) ? "true" : null))}", s.Value(limit), Columns)),
+            new Verb("apply", "Makes the silences of a file; those that it does not name are left alone", "slipway silence apply -f silences.yaml --preview", "slipway silence apply -f silences.yaml")
+                .With(file, preview)
+                .Does(globals, terminal, async s =>
+                {
+                    using var body = new StringContent(await Input.ReadAsync(s, s.Value(file)!), Encoding.UTF8, "application/yaml");
+                    var result = s.Value(preview) ? await s.Client.PostAsync<JsonElement>($"silences/document/preview", body, s.Stop) : await s.Client.PutAsync<JsonElement>($"silences", body, s.Stop);
+                    List<JsonElement> items = [.. Output.At(result, "items").EnumerateArray()];
+                    s.Out.List(items, more: false, Applied);
+                    var changed = items.Count(i => Output.Text(Output.At(i, "action")) is "create" or "change");
+                    s.Note($"{changed} of {items.Count} {(s.Value(preview) ? "would change; nothing was changed" : "changed")}");
+                    return ExitCodes.Done;
+                }),
+            new Verb("export", "Writes the silences that have not ended as YAML that apply reads", "slipway silence export", "slipway silence export > silences.yaml")
+                .Does(globals, terminal, async s =>
+                {
+                    var (open, _) = await s.Client.ListAsync<JsonElement>($"silences", 1_000, s.Stop);
+                    var document = new
+                    {
+                        apiVersion = "slipway.dev/silences/v1",
+                        kind = "Silences",
+                        silences = open.Select(e => new { matchers = Output.At(e, "matchers"), startsAt = Output.At(e, "startsAt"), endsAt = Output.At(e, "endsAt"), comment = Output.At(e, "comment") }),
+                    };
+                    var text = new StringBuilder();
+                    Yaml.Write(text, JsonSerializer.SerializeToElement(document), 0);
+                    await s.Terminal.Out.WriteAsync(text.ToString());
+                    return ExitCodes.Done;
+                }),
             new Verb("extend", "Moves the end of a silence", "slipway silence extend 0193a7c2f0d27f3c9a41b6d0a2e5c001 --by 2h", "slipway silence extend 0193a7c2f0d27f3c9a41b6d0a2e5c001 --by 1d -o json")
                 .With(silence, by)
                 .Does(globals, terminal, s => ChangeAsync(s, silence, "extend", new { by = s.Value(by) })),

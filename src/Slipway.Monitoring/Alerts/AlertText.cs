@@ -113,7 +113,7 @@ public static class Families
 
     internal static string OfRule(string name) => $"rule:{name}";
 
-    internal static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, "missing_rate" or "unseen_rate" => Quality, "concept_gap" => Concept, "error_rate" or "latency_p95" => Operation, "rows" or "throughput" or "latency_p50" or "latency_p99" => "", _ => Performance };
+    internal static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, "missing_rate" or "unseen_rate" => Quality, "concept_gap" => Concept, "error_rate" or "latency_p95" => Operation, "rows" or "auc_gap" or "rmse_gap" or "throughput" or "latency_p50" or "latency_p99" => "", _ => Performance };
 
     /// <summary>Whether rules of a family rank their breaches by the point's level; in other families every breach is major.</summary>
     internal static bool HasLevels(string family) => family is Drift or Concept;

@@ -33,6 +33,11 @@ public sealed record SilenceView(Silence Silence, string State, IReadOnlyList<Al
     public bool EndsWhileMatching { get; init; }
 }
 
+/// <summary>What a document does to one of its silences.</summary>
+/// <param name="Action">`create`, `change` (its end or its start moves), `none`, or `ended`: its time is over, and nothing is done.</param>
+/// <param name="View">The silence as it is afterwards, with the firing alerts that its matchers take; its id is empty where it was not made.</param>
+public sealed record SilenceChange(string Action, SilenceView View);
+
 /// <summary>Silences: who keeps which alerts quiet, why, and until when. They end by themselves or are ended; none is deleted.</summary>
 public sealed class Silences
 {
@@ -90,18 +95,59 @@ public sealed class Silences
         DateTimeOffset now = clock.GetUtcNow(), start = startsAt is { } s && s > now ? s : now;
         Check(duration, comment);
         var silence = new Silence(Ids.New(), parsed, start, start + duration, comment.Trim(), actor.Name, now, null);
-        await database.WriteAsync(
-            async tx =>
-            {
-                await SilenceRow.InsertAsync(tx, silence);
-                await journal.AppendAsync(tx, actor, "silence.created", silence.Subject, new SilenceChanged(silence.Id, [.. parsed.Select(m => m.ToString())], silence.StartsAt, silence.EndsAt, silence.Comment));
-                foreach (Alert alert in Matching(parsed, await FiringAsync(tx)))
-                {
-                    await state.TimelineAsync(tx, alert.Id, "silenced", $"by {actor.Name} until {AlertText.Moment(silence.EndsAt)}: {silence.Comment}");
-                }
-            },
-            ct);
+        await database.WriteAsync(tx => InsertAsync(tx, actor, silence), ct);
         return await GetAsync(silence.Id, ct);
+    }
+
+    /// <summary>
+    /// Makes the silences of a document. One with the same matchers and comment that has not ended is the same silence: where its times differ they are moved.
+    /// Silences that the document does not name are left alone.
+    /// </summary>
+    /// <param name="actor">Who.</param>
+    /// <param name="document">YAML of kind `Silences`.</param>
+    /// <param name="preview">Only tells what would be done, and which firing alerts each silence takes.</param>
+    /// <param name="ct">Cancels.</param>
+    /// <exception cref="SlipwayException">InvalidArgument with every problem and its line.</exception>
+    public async Task<IReadOnlyList<SilenceChange>> ApplyAsync(Actor actor, string document, bool preview, CancellationToken ct)
+    {
+        IReadOnlyList<DeclaredSilence> declared = DeclaredSilence.Parse(document);
+        return preview ? await database.ReadAsync(s => ChangesAsync(s, null, actor, declared), ct) : await database.WriteAsync(tx => ChangesAsync(tx, tx, actor, declared), ct);
+    }
+
+    private async Task<IReadOnlyList<SilenceChange>> ChangesAsync(Session s, Tx? tx, Actor actor, IReadOnlyList<DeclaredSilence> declared)
+    {
+        DateTimeOffset now = clock.GetUtcNow();
+        IReadOnlyList<Alert> firing = await FiringAsync(s);
+        Silence[] open = [.. (await s.QueryAsync<SilenceRow>($"SELECT {SilenceRow.Columns} FROM monitoring_silences WHERE end_us > @now ORDER BY created_us, id", new { now = Time.ToMicros(now) })).Select(r => r.Read())];
+        var changes = new List<SilenceChange>();
+        foreach (DeclaredSilence d in declared)
+        {
+            DateTimeOffset start = d.StartsAt is { } at && at > now ? at : now;
+            Silence? before = open.FirstOrDefault(o => DeclaredSilence.IdentityOf(o.Matchers, o.Comment) == d.Identity);
+            // What began in the past cannot begin at another time.
+            Silence after = before is null
+                ? new Silence("", d.Matchers, start, d.EndsAt, d.Comment, actor.Name, now, null)
+                : before with { EndsAt = d.EndsAt, StartsAt = d.StartsAt is null || before.StartsAt <= now ? before.StartsAt : start };
+            string action = d.EndsAt <= now ? "ended" : before is null ? "create" : after == before ? "none" : "change";
+            if (action == "create" && tx is not null)
+            {
+                after = after with { Id = Ids.New() };
+                await InsertAsync(tx, actor, after);
+            }
+            else if (action == "change" && tx is not null)
+            {
+                await MoveAsync(tx, actor, after, now);
+            }
+
+            if (action is "create" or "change" && after.EndsAt - after.StartsAt > Longest)
+            {
+                throw SlipwayException.Invalid("the silence document cannot be used", $"the silence '{after.Comment}' would last until {AlertText.Moment(after.EndsAt)}, longer than {Longest.TotalDays} days", "let it end earlier");
+            }
+
+            changes.Add(new SilenceChange(action, View(action == "ended" ? after with { StartsAt = d.StartsAt ?? d.EndsAt } : after, firing, now)));
+        }
+
+        return changes;
     }
 
     /// <summary>Moves the end of a silence that has not ended.</summary>
@@ -127,30 +173,52 @@ public sealed class Silences
                 }
 
                 Silence after = change(before);
-                await tx.ExecuteAsync(
-                    "UPDATE monitoring_silences SET start_us = @start, end_us = @end, expired_by = @ExpiredBy, expired_us = @expired WHERE id = @id",
-                    new { start = Time.ToMicros(after.StartsAt), end = Time.ToMicros(after.EndsAt), after.ExpiredBy, expired = after.ExpiredBy is null ? (long?)null : Time.ToMicros(now), id });
-                var body = new SilenceChanged(id, [.. after.Matchers.Select(m => m.ToString())], after.StartsAt, after.EndsAt, after.Comment);
-                if (kind == "silence.expired")
+                if (kind != "silence.expired")
                 {
-                    await journal.AppendAsync(tx, actor, "silence.expired", after.Subject, body);
-                    if (!(await groups.RoutingAsync(tx)).Plain)
-                    {
-                        await groups.HurryMutedAsync(tx, Time.ToMicros(now));
-                    }
-                }
-                else
-                {
-                    await journal.AppendAsync(tx, actor, "silence.extended", after.Subject, body);
+                    await MoveAsync(tx, actor, after, now);
+                    return;
                 }
 
-                foreach (Alert alert in Matching(after.Matchers, await FiringAsync(tx)))
+                await UpdateAsync(tx, after, now);
+                await journal.AppendAsync(tx, actor, "silence.expired", after.Subject, Body(after));
+                if (!(await groups.RoutingAsync(tx)).Plain)
                 {
-                    await state.TimelineAsync(tx, alert.Id, "silenced", kind == "silence.expired" ? $"silence {id} was ended by {actor.Name}" : $"silence {id} was extended by {actor.Name} until {AlertText.Moment(after.EndsAt)}");
+                    await groups.HurryMutedAsync(tx, Time.ToMicros(now));
                 }
+
+                await TellAsync(tx, after, $"silence {id} was ended by {actor.Name}");
             },
             ct);
         return await GetAsync(id, ct);
+    }
+
+    private async Task InsertAsync(Tx tx, Actor actor, Silence silence)
+    {
+        await SilenceRow.InsertAsync(tx, silence);
+        await journal.AppendAsync(tx, actor, "silence.created", silence.Subject, Body(silence));
+        await TellAsync(tx, silence, $"by {actor.Name} until {AlertText.Moment(silence.EndsAt)}: {silence.Comment}");
+    }
+
+    private async Task MoveAsync(Tx tx, Actor actor, Silence after, DateTimeOffset now)
+    {
+        await UpdateAsync(tx, after, now);
+        await journal.AppendAsync(tx, actor, "silence.extended", after.Subject, Body(after));
+        await TellAsync(tx, after, $"silence {after.Id} was extended by {actor.Name} until {AlertText.Moment(after.EndsAt)}");
+    }
+
+    private static Task UpdateAsync(Tx tx, Silence after, DateTimeOffset now) => tx.ExecuteAsync(
+        "UPDATE monitoring_silences SET start_us = @start, end_us = @end, expired_by = @ExpiredBy, expired_us = @expired WHERE id = @Id",
+        new { start = Time.ToMicros(after.StartsAt), end = Time.ToMicros(after.EndsAt), after.ExpiredBy, expired = after.ExpiredBy is null ? (long?)null : Time.ToMicros(now), after.Id });
+
+    private static SilenceChanged Body(Silence s) => new(s.Id, [.. s.Matchers.Select(m => m.ToString())], s.StartsAt, s.EndsAt, s.Comment);
+
+    /// <summary>Every firing alert that the silence takes keeps what became of it.</summary>
+    private async Task TellAsync(Tx tx, Silence silence, string text)
+    {
+        foreach (Alert alert in Matching(silence.Matchers, await FiringAsync(tx)))
+        {
+            await state.TimelineAsync(tx, alert.Id, "silenced", text);
+        }
     }
 
     private static Matcher[] Check(IReadOnlyList<string> matchers)
@@ -161,10 +229,12 @@ public sealed class Silences
         }
 
         Matcher[] parsed = [.. matchers.Select(Matcher.Parse)];
-        return parsed.All(m => m.Matches(LabelSet.Empty))
-            ? throw SlipwayException.Invalid("the silence is not valid", "its matchers take an alert without any label, so they would silence everything", "name a label and a value, such as model=flights")
-            : parsed;
+        return TakeAll(parsed) is { } why ? throw SlipwayException.Invalid("the silence is not valid", why, "name a label and a value, such as model=flights") : parsed;
     }
+
+    /// <summary>Why no silence may have these matchers; null when it may.</summary>
+    internal static string? TakeAll(IReadOnlyList<Matcher> matchers) =>
+        matchers.All(m => m.Matches(LabelSet.Empty)) ? "its matchers take an alert without any label, so they would silence everything" : null;
 
     private static void Check(TimeSpan duration, string comment)
     {

@@ -80,6 +80,8 @@ internal static class AlertingApi
             var body = await c.BodyAsync<NewSilence>();
             return new Created(Shown(await c.Of<Silences>().CreateAsync(c.Actor, body.Matchers, body.StartsAt, Span(body.For), body.Comment, c.Stop)));
         });
+        api.Put("/silences", Permissions.LabelWrite, async c => await AppliedAsync(c, preview: false));
+        api.Post("/silences/document/preview", Permissions.EndpointRead, async c => await AppliedAsync(c, preview: true));
         api.Post("/silences/preview", Permissions.EndpointRead, async c => new { items = await c.Of<Silences>().PreviewAsync((await c.BodyAsync<SilencePreview>()).Matchers, c.Stop) });
         api.Post("/silences/{silence}/extend", Permissions.LabelWrite, async c => Shown(await c.Of<Silences>().ExtendAsync(c.Actor, c["silence"], Span((await c.BodyAsync<Extension>()).By), c.Stop)));
         api.Post("/silences/{silence}/expire", Permissions.LabelWrite, async c => Shown(await c.Of<Silences>().ExpireAsync(c.Actor, c["silence"], c.Stop)));
@@ -146,6 +148,11 @@ internal static class AlertingApi
         silence.CreatedBy,
         silence.CreatedAt,
         silence.ExpiredBy,
+    };
+
+    private static async Task<object> AppliedAsync(Call c, bool preview) => new
+    {
+        items = (await c.Of<Silences>().ApplyAsync(c.Actor, await c.TextAsync(LargestDocument), preview, c.Stop)).Select(change => new { change.Action, silence = Shown(change.View) }),
     };
 
     private static SilenceShown Shown(SilenceView view) => new(

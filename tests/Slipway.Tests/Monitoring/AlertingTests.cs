@@ -19,6 +19,7 @@ public sealed class AlertingTests
         RuleTestResult failed = RuleTests.Run(rules.Replace("'.P.FFFF.'", "'.P.FFF..'", StringComparison.Ordinal), "rules.yaml").First(t => !t.Passed);
         Assert.Equal("rules.yaml:34: psi-high{column=\"distance\"}: expected .P.FFF.., got .P.FFFF.", Assert.Single(failed.Failures));
         AlertRouting.Parse(File.ReadAllText(Repository("samples/alerting/routing.yaml")), ["team"]);
+        Assert.Equal(2, DeclaredSilence.Parse(File.ReadAllText(Repository("samples/alerting/silences.yaml"))).Count);
     }
 
     [Theory]
@@ -175,6 +176,53 @@ public sealed class AlertingTests
         Assert.Empty(await silences.ListAsync(expired: false, Ct));
         Assert.Equal("ada", Assert.Single(await silences.ListAsync(expired: true, Ct)).Silence.ExpiredBy);
         Assert.Equal(["fired", "silenced", "muted", "silenced", "silenced", "unmuted", "notified", "delivered"], (await alerts.World.Get<Alerts>().TimelineAsync(alert.Id, Ct)).Select(t => t.Kind));
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Silences_of_a_document_are_previewed_made_once_and_moved(Engine engine)
+    {
+        await using AlertWorld alerts = await AlertWorld.CreateAsync(engine);
+        var silences = alerts.World.Get<Silences>();
+        Alert alert = (await alerts.PostAsync("Drift", "m1", "a", "major", TimeSpan.FromDays(2)))[0];
+        DateTimeOffset now = alerts.World.Clock.GetUtcNow();
+        string Document(string end, string more = "") => string.Create(
+            System.Globalization.CultureInfo.InvariantCulture,
+            $$"""
+            apiVersion: slipway.dev/silences/v1
+            kind: Silences
+            silences:
+              - { matchers: [model=m1, severity=major], endsAt: "{{end}}", comment: backfill }
+              - { matchers: [model=m2], startsAt: "{{now.AddDays(1):u}}", endsAt: "{{now.AddDays(2):u}}", comment: migration }
+              - { matchers: [model=m3], endsAt: "{{now.AddDays(-1):u}}", comment: "over long ago" }
+            {{more}}
+            """);
+        string end = now.AddHours(3).ToString("u");
+        IReadOnlyList<SilenceChange> seen = await silences.ApplyAsync(TestWorld.Grace, Document(end), preview: true, Ct);
+        Assert.Equal([("create", "active", 1), ("create", "pending", 0), ("ended", "expired", 0)], seen.Select(c => (c.Action, c.View.State, c.View.Matches.Count)));
+        Assert.Equal(alert.Id, seen[0].View.Matches[0].Id);
+        Assert.Empty(await silences.ListAsync(expired: true, Ct));
+
+        IReadOnlyList<SilenceChange> made = await silences.ApplyAsync(TestWorld.Grace, Document(end), preview: false, Ct);
+        Assert.Equal(["create", "create", "ended"], made.Select(c => c.Action));
+        Assert.StartsWith("nobody is told: silenced by grace", (await alerts.World.Get<Alerts>().WhyAsync(alert.Id, Ct)).Verdict, StringComparison.Ordinal);
+        // The same document again, its matchers in another order, changes nothing; what somebody else made is left alone.
+        await silences.CreateAsync(TestWorld.Ada, ["model=m9"], null, TimeSpan.FromHours(1), "mine", Ct);
+        alerts.World.Clock.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal(["none", "none", "ended"], (await silences.ApplyAsync(TestWorld.Ada, Document(end).Replace("model=m1, severity=major", "severity=major, model=m1", StringComparison.Ordinal), preview: false, Ct)).Select(c => c.Action));
+        SilenceChange moved = (await silences.ApplyAsync(TestWorld.Ada, Document(now.AddHours(1).ToString("u")), preview: false, Ct))[0];
+        Assert.Equal(("change", now.AddHours(1), made[0].View.Silence.Id), (moved.Action, moved.View.Silence.EndsAt, moved.View.Silence.Id));
+        Assert.Equal(now.AddHours(1), (await silences.GetAsync(moved.View.Silence.Id, Ct)).Silence.EndsAt);
+        Assert.Equal(3, (await silences.ListAsync(expired: false, Ct)).Count);
+        await alerts.World.SealAsync();
+        Assert.Equal(3, (await alerts.World.Journal.ListAsync(new JournalFilter { Kind = "silence.created" }, Ct)).Items.Count);
+        Assert.Equal("ada", Assert.Single((await alerts.World.Journal.ListAsync(new JournalFilter { Kind = "silence.extended" }, Ct)).Items).Actor.Name);
+
+        var wrong = await Assert.ThrowsAsync<SlipwayException>(() => silences.ApplyAsync(TestWorld.Ada, Document(end, "  - { matchers: [], endsAt: soon, comment: c }\n  - { matchers: ['model=~\".*\"'], endsAt: \"2030-01-01\", comment: all, for: 2h }\n  - { matchers: [model=m2], endsAt: \"2030-01-01\", comment: migration }"), preview: true, Ct));
+        Assert.Equal(ErrorCode.InvalidArgument, wrong.Code);
+        foreach (string problem in new[] { "line 7: 'endsAt': 'soon' is not a time", "line 7: it has no matchers", "line 8: unknown field 'for'", "line 8: its matchers take an alert without any label", "line 9: a silence with these matchers and this comment is in the document already" })
+        {
+            Assert.Contains(problem, wrong.Why, StringComparison.Ordinal);
+        }
     }
 
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
