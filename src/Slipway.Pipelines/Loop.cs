@@ -17,12 +17,14 @@ namespace Slipway.Pipelines;
 /// rollout.job-asked    -> a pipeline run; its end tells the step, and an aborted rollout stops it       OnJobAsync
 /// rollout.finished     -> (the alias champion has moved with it) monitoring goes on against what the     OnFinishedAsync
 ///                         new version was validated on; the monitor of the old version is closed
+/// endpoint.changed     -> a version that begins to get a share of the traffic is watched from then on by  OnChangedAsync
+///                         the windows and thresholds of the stable one; one that lost its share no more
 /// endpoint.created     -> its first version is the champion that later ones are compared with, and is    OnCreatedAsync
 ///                         watched by default against what it was validated on, or against its first window
 /// </code>
 /// An aborted rollout changes neither alias nor monitor: the champion stays what it was.
 /// </summary>
-internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, PipelineRuns runs, Rollouts rollouts, References references, Models models, Monitors monitors, ILogger<Loop> log)
+internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, PipelineRuns runs, Rollouts rollouts, References references, Models models, Monitors monitors, Endpoints endpoints, ILogger<Loop> log)
 {
     private const string Champion = "champion";
     private const string JobKey = "rollout-job";
@@ -135,6 +137,46 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
     }
 
     /// <summary>
+    /// Candidates and variants are watched while they have a share of the traffic. Mirrors have none: their answers are compared with those that were given,
+    /// pair by pair, by their rollout.
+    /// </summary>
+    public async Task OnChangedAsync(JournalEntry entry, CancellationToken ct)
+    {
+        // What the route is now counts, so that an entry that comes late brings nothing back.
+        if ((await endpoints.ListAsync(ct)).FirstOrDefault(e => e.Name == entry.Subject.Name) is not { } endpoint)
+        {
+            return;
+        }
+
+        var route = endpoint.Route.Variants;
+        var stable = route[0].ModelVersion;
+        string[] served = [.. route.Where((v, i) => i == 0 || v.Percent > 0).Select(v => v.ModelVersion).Distinct(StringComparer.Ordinal)];
+        var all = (await monitors.ListAsync(ct)).Where(m => m.Endpoint == endpoint.Name).ToList();
+        foreach (var version in served)
+        {
+            // The newest one tells; somebody who stopped watching the version meant it.
+            var last = all.FirstOrDefault(m => m.ModelVersion == version);
+            if (last is null or { StoppedBy: Monitors.ByDefault })
+            {
+                try
+                {
+                    await WatchLikeAsync(all.FirstOrDefault(m => m.StoppedAt is null && m.ModelVersion == stable) ?? all.FirstOrDefault(m => m.StoppedAt is null), endpoint.Name, version, ct);
+                }
+                catch (SlipwayException e) when (e.Code is ErrorCode.NotFound or ErrorCode.Conflict or ErrorCode.InvalidArgument)
+                {
+                    Log.Unwatched(log, version, endpoint.Name, e.Sentence);
+                }
+            }
+        }
+
+        // What somebody watches on purpose goes on until they stop it.
+        foreach (var idle in all.Where(m => m is { StoppedAt: null, CreatedBy: Monitors.ByDefault } && route.All(v => v.ModelVersion != m.ModelVersion)))
+        {
+            await monitors.StopAsync(Self, idle.Id, ct);
+        }
+    }
+
+    /// <summary>
     /// Nothing goes live unwatched: drift of every feature and of the outputs, data quality, how requests are served, estimates, and performance as labels
     /// come. Who wants it otherwise watches it in another way, which takes the default's place, or stops it.
     /// </summary>
@@ -170,31 +212,41 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
 
         if (open.All(m => m.ModelVersion != modelVersion))
         {
-            if (await references.FindAsync(endpoint, modelVersion, ct) is { } request)
-            {
-                // A feature that the new version does not have cannot be watched any more.
-                string[]? watched = before.Watched is null ? null : [.. before.Watched.Intersect(request.FeatureNames, StringComparer.Ordinal)];
-                await monitors.WatchAsync(
-                    Self,
-                    request with
-                    {
-                        Watched = watched is { Length: > 0 } ? watched : null,
-                        Window = before.Window,
-                        Thresholds = before.Thresholds,
-                        ScoreOutput = before.ScoreOutput,
-                        PositiveFrom = before.PositiveFrom,
-                    },
-                    ct);
-            }
-            else
-            {
-                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, before.Window, before.Thresholds, before.Ranking, before.Forecast, ct);
-            }
+            await WatchLikeAsync(before, endpoint, modelVersion, ct);
         }
 
         foreach (var old in open.Where(m => m.ModelVersion != modelVersion))
         {
             await monitors.StopAsync(Self, old.Id, ct);
+        }
+    }
+
+    /// <summary>With the windows and thresholds of another version's monitor, against the version's own reference; without a pattern by default.</summary>
+    private async Task WatchLikeAsync(Monitoring.Monitor? pattern, string endpoint, string modelVersion, CancellationToken ct)
+    {
+        if (pattern is null)
+        {
+            await WatchByDefaultAsync(endpoint, modelVersion, ct);
+        }
+        else if (await references.FindAsync(endpoint, modelVersion, ct) is { } request)
+        {
+            // A feature that the new version does not have cannot be watched any more.
+            string[]? watched = pattern.Watched is null ? null : [.. pattern.Watched.Intersect(request.FeatureNames, StringComparer.Ordinal)];
+            await monitors.WatchAsync(
+                Self,
+                request with
+                {
+                    Watched = watched is { Length: > 0 } ? watched : null,
+                    Window = pattern.Window,
+                    Thresholds = pattern.Thresholds,
+                    ScoreOutput = pattern.ScoreOutput,
+                    PositiveFrom = pattern.PositiveFrom,
+                },
+                ct);
+        }
+        else
+        {
+            await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, pattern.Window, pattern.Thresholds, pattern.Ranking, pattern.Forecast, ct);
         }
     }
 

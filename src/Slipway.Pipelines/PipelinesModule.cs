@@ -1,4 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
+using Slipway.Data;
 using Slipway.Governance;
 using Slipway.Monitoring;
 using Slipway.Pipelines.Jobs;
@@ -35,7 +36,7 @@ public static class PipelinesModule
         services.AddSingleton<StepKinds>();
         services.AddSingleton<StepTasks>();
         services.AddHostedService(p => p.GetRequiredService<StepTasks>());
-        services.AddSingleton(p => new References(p.GetRequiredService<Models>(), p.GetRequiredService<Registry.Runs>(), p.GetRequiredService<Monitors>(), p.GetRequiredService<DataLayout>()));
+        services.AddSingleton(p => new References(p.GetRequiredService<Models>(), p.GetRequiredService<Registry.Runs>(), p.GetRequiredService<Datasets>(), p.GetRequiredService<Monitors>(), p.GetRequiredService<DataLayout>()));
         services.AddSingleton(p => new Pipelines(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<StepKinds>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new PipelineRuns(
             p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<Pipelines>(), p.GetRequiredService<StepKinds>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
@@ -50,6 +51,7 @@ public static class PipelinesModule
         services.AddSubscription<Loop>("pipelines.endpoints", Delivery.Once, [Serving.Events.EndpointCreated], static (loop, entry, ct) => loop.OnCreatedAsync(entry, ct));
         services.AddSubscription<Loop>(
             "pipelines.rollout-jobs", Delivery.Once, [Serving.Events.RolloutJobAsked, Serving.Events.RolloutAborted, Events.RunFinished], static (loop, entry, ct) => loop.OnJobAsync(entry, ct));
+        services.AddSubscription<Loop>("pipelines.routes", Delivery.Once, [Serving.Events.EndpointChanged], static (loop, entry, ct) => loop.OnChangedAsync(entry, ct));
         return services;
     }
 }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Slipway.Data;
 using Slipway.Monitoring;
 using Slipway.Pipelines.Steps;
 using Slipway.Pipelines.Training;
@@ -28,9 +29,11 @@ public sealed class References
     private readonly Monitors monitors;
     private readonly Models models;
     private readonly Registry.Runs runs;
+    private readonly Datasets datasets;
     private readonly DataLayout layout;
 
-    internal References(Models models, Registry.Runs runs, Monitors monitors, DataLayout layout) => (this.models, this.runs, this.monitors, this.layout) = (models, runs, monitors, layout);
+    internal References(Models models, Registry.Runs runs, Datasets datasets, Monitors monitors, DataLayout layout) =>
+        (this.models, this.runs, this.datasets, this.monitors, this.layout) = (models, runs, datasets, monitors, layout);
 
     /// <summary>Watches a version on an endpoint against its stored reference; without one, against the first full window with enough rows.</summary>
     /// <param name="actor">Who.</param>
@@ -62,11 +65,58 @@ public sealed class References
     /// <param name="watched">The features to watch; null watches all.</param>
     /// <param name="ct">Stops waiting.</param>
     /// <exception cref="SlipwayException">InvalidArgument when the file does not fit the version; Conflict when the version is watched in another way.</exception>
-    public async Task<Monitoring.Monitor> WatchFileAsync(Actor actor, string endpoint, string modelVersion, ReferenceFile file, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, CancellationToken ct)
+    public Task<Monitoring.Monitor> WatchFileAsync(Actor actor, string endpoint, string modelVersion, ReferenceFile file, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, CancellationToken ct) =>
+        WatchFileAsync(actor, endpoint, modelVersion, file, [], window, thresholds, watched, ct);
+
+    /// <summary>Watches a version on an endpoint against the rows of a dataset version, which the monitor's reference names as its source.</summary>
+    /// <param name="actor">Who.</param>
+    /// <param name="endpoint">The endpoint.</param>
+    /// <param name="modelVersion"><c>flights/3</c> or <c>flights@champion</c>.</param>
+    /// <param name="dataset">Which rows.</param>
+    /// <param name="file">What its columns are; where the rows are is the dataset's to say.</param>
+    /// <param name="window">How event time is cut; null is weeks.</param>
+    /// <param name="thresholds">When points alert; null is the defaults.</param>
+    /// <param name="watched">The features to watch; null watches all.</param>
+    /// <param name="ct">Stops waiting.</param>
+    /// <exception cref="SlipwayException">NotFound for the dataset, the version or the file; InvalidArgument when it does not fit the model's version; Conflict when that is watched in another way.</exception>
+    public async Task<Monitoring.Monitor> WatchDatasetAsync(
+        Actor actor, string endpoint, string modelVersion, DatasetReference dataset, ReferenceFile file, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, CancellationToken ct)
+    {
+        var version = await datasets.GetVersionAsync(dataset.Name, dataset.Version, ct);
+        DataFile[] tables = [.. version.Files.Where(f => dataset.Path is null ? f.Rows is not null : f.Path == dataset.Path)];
+        if (tables is not [var table])
+        {
+            throw new SlipwayException(
+                tables.Length == 0 ? ErrorCode.NotFound : ErrorCode.InvalidArgument, $"{dataset} cannot be used as the reference",
+                tables.Length > 0 ? $"it has {tables.Length} tables: {string.Join(", ", tables.Take(10).Select(t => t.Path))}" : dataset.Path is null ? $"none of its {version.Files.Count} files is a CSV or Parquet table" : $"it has no file {dataset.Path}",
+                $"name one of them: {DatasetReference.Prefix}{dataset.Name}@{dataset.Version}/PATH (slipway dataset show {dataset.Name} --version {dataset.Version})");
+        }
+
+        // Files of the store are named by their content; the ending says how a table is read.
+        var copy = Path.Combine(layout.Temporary, $"reference-{Ids.New()}{(TableFile.IsParquet(table.Path) ? ".parquet" : ".csv")}");
+        try
+        {
+            await using (var content = await datasets.OpenAsync(version, table.Path, ct))
+            await using (var kept = File.Create(copy))
+            {
+                await content.CopyToAsync(kept, ct);
+            }
+
+            return await WatchFileAsync(actor, endpoint, modelVersion, file with { Path = copy, Name = $"{dataset} ({table.Path})" }, [version.Subject], window, thresholds, watched, ct);
+        }
+        finally
+        {
+            File.Delete(copy);
+        }
+    }
+
+    private async Task<Monitoring.Monitor> WatchFileAsync(
+        Actor actor, string endpoint, string modelVersion, ReferenceFile file, IReadOnlyList<Subject> sources, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, CancellationToken ct)
     {
         var version = await models.ResolveAsync(modelVersion, ct);
         var request = await Task.Run(() => file.Read(FeatureNames(version.Signature)), ct) with { Endpoint = endpoint, ModelVersion = $"{version.Name}/{version.Version}", Watched = watched };
-        return await monitors.WatchAsync(actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds }, ct);
+        return await monitors.WatchAsync(
+            actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds, Reference = request.Reference with { Sources = sources } }, ct);
     }
 
     /// <summary>What a version predicts is told from its outputs, or, where these tell nothing, by who asks or by the version's tags.</summary>
@@ -314,4 +364,34 @@ public sealed class References
         RankingRule? Ranking = null,
         ForecastRule? Forecast = null,
         IReadOnlyDictionary<string, double>? Importance = null);
+}
+
+/// <summary>A table of a dataset version, written <c>dataset:NAME@VERSION</c> or <c>dataset:NAME@VERSION/PATH</c>.</summary>
+/// <param name="Name">The dataset.</param>
+/// <param name="Version">A version's id or the beginning of one, a tag, or a branch, which means its head at present.</param>
+/// <param name="Path">The file, where the version has several tables.</param>
+public sealed record DatasetReference(string Name, string Version, string? Path = null)
+{
+    /// <summary>What every such reference begins with.</summary>
+    public const string Prefix = "dataset:";
+
+    /// <exception cref="SlipwayException">InvalidArgument when the text is no such reference.</exception>
+    public static DatasetReference Parse(string text)
+    {
+        if (text.StartsWith(Prefix, StringComparison.Ordinal) && text[Prefix.Length..].Split('@', 2) is [{ Length: > 0 } name, { Length: > 0 } rest])
+        {
+            // Names of tags and branches hold no slash that a path could begin with.
+            var slash = rest.IndexOf('/', StringComparison.Ordinal);
+            var (version, path) = slash < 0 ? (rest, null) : (rest[..slash], rest[(slash + 1)..]);
+            if (version.Length > 0 && path is not "")
+            {
+                return new(name, version, path);
+            }
+        }
+
+        throw SlipwayException.Invalid("the reference cannot be read", $"\"{text}\" does not name a dataset version", $"write {Prefix}NAME@VERSION, where the version is an id, a tag or a branch, or {Prefix}NAME@VERSION/PATH for one of several tables");
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => $"{Prefix}{Name}@{Version}{(Path is null ? "" : $"/{Path}")}";
 }

@@ -17,7 +17,7 @@ internal static class MonitorCommand
         "rows", "psi", "missing_rate", "unseen_rate", "score_psi", "concept_gap",
         "auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", "calibration_error", "macro_f1", "macro_precision", "macro_recall", "mae", "rmse", "mean_error", "r2", "mape",
         "ndcg", "map", "mrr", "precision_at_k", "recall_at_k", "hit_rate", "smape", "wape", "mase", "rmsse", "tracking_signal", "skill", "interval_coverage", "interval_width", "winkler", "pinball_lower", "pinball_upper",
-        "estimated_auc", "estimated_accuracy", "estimated_macro_f1", "estimated_mae",
+        "estimated_auc", "estimated_accuracy", "estimated_macro_f1", "estimated_mae", "estimated_rmse", "auc_gap", "rmse_gap",
         "error_rate", "latency_p50", "latency_p95", "latency_p99", "throughput",
     ];
 
@@ -83,7 +83,7 @@ internal static class MonitorCommand
     {
         var endpoint = new Argument<string>("endpoint") { Description = "The endpoint whose predictions are watched" };
         var version = new Argument<string>("version") { Description = "The version, as MODEL/VERSION or MODEL@ALIAS" };
-        var reference = new Option<string?>("--reference") { Description = "CSV or Parquet file of the rows it was validated on; otherwise those stored with its run, or its first full window", HelpName = "file" };
+        var reference = new Option<string?>("--reference") { Description = "The rows it was validated on: a CSV or Parquet file, or a dataset version as dataset:NAME@VERSION; otherwise those stored with its run, or its first full window", HelpName = "rows" };
         var type = new Option<string?>("--type") { Description = "What the model predicts (of --reference; binary when absent)" };
         type.AcceptOnlyFromAmong("binary", "multiclass", "regression", "ranking", "forecasting");
         var score = new Option<string?>("--score") { Description = "Column of the score, the predicted number or class; of classes also the start of the columns SCORE.CLASS with probabilities", HelpName = "column" };
@@ -101,6 +101,7 @@ internal static class MonitorCommand
         var watch = new Option<string[]>("--watch") { Description = "Only these features", AllowMultipleArgumentsPerToken = true, HelpName = "column" };
         return new Verb(
             "create", "Watches a version on an endpoint", "slipway monitor create late flights/3 --reference validation.parquet --score p --target late",
+            "slipway monitor create late flights/3 --reference dataset:validation@v3 --score p --target late",
             "slipway monitor create prices prices/1 --reference sold.csv --type regression --score predicted --target price --window day --watch area age")
             .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, lateness, recompute, watch)
             .Does(globals, terminal, async s =>
@@ -119,9 +120,10 @@ internal static class MonitorCommand
                     ranking = s.Value(query) is null && s.Value(depth) is null ? null : new { query = s.Value(query) ?? "request", k = s.Value(depth) ?? 10 },
                     forecast = s.Value(horizon) is { } steps ? new { horizon = steps, season = s.Value(season) ?? 1, lowerOutput = s.Value(lower) is null ? (int?)null : 1, upperOutput = s.Value(upper) is null ? (int?)null : 2 } : null,
                     watch = s.Value(watch) is { Length: > 0 } columns ? columns : null,
+                    reference = s.Value(reference) is { } rows && OfDataset(rows) ? rows : null,
                 };
                 Column[] shown = [.. Columns.Select(c => c with { Wide = false })];
-                if (s.Value(reference) is not { } file)
+                if (s.Value(reference) is not { } file || OfDataset(file))
                 {
                     s.Out.One(await s.Client.PostAsync<JsonElement>($"monitors", monitor, s.Stop), shown);
                     return ExitCodes.Done;
@@ -133,8 +135,8 @@ internal static class MonitorCommand
                 }
 
                 using var form = new MultipartFormDataContent { { JsonContent.Create(monitor), "monitor" } };
-                await using var rows = File.OpenRead(file);
-                form.Add(new StreamContent(rows, 1 << 16), "reference", Path.GetFileName(file));
+                await using var content = File.OpenRead(file);
+                form.Add(new StreamContent(content, 1 << 16), "reference", Path.GetFileName(file));
                 s.Out.One(await s.Client.PostAsync<JsonElement>($"monitors", form, s.Stop), shown);
                 return ExitCodes.Done;
             });
@@ -169,6 +171,8 @@ internal static class MonitorCommand
 
     /// <summary>Levels of quantiles have a point in their name.</summary>
     private static JsonElement Median(JsonElement merged) => Output.At(merged, "quantiles") is { ValueKind: JsonValueKind.Object } quantiles && quantiles.TryGetProperty("0.5", out var median) ? median : default;
+
+    private static bool OfDataset(string reference) => reference.StartsWith(Slipway.Pipelines.DatasetReference.Prefix, StringComparison.Ordinal);
 
     private static Verb Accept(Globals globals, Terminal terminal)
     {

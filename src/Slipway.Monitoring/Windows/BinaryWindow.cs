@@ -46,7 +46,7 @@ internal sealed class BinaryWindow(MonitorConfig config, MonitorReference refere
         yield return Realized("recall", m.N == 0 ? m.Accuracy : m.Confusion.Recall, m.N, fewOfAClass, detail);
         yield return Realized("f1", m.N == 0 ? m.Accuracy : m.Confusion.F1, m.N, fewOfAClass, detail);
         yield return Realized("calibration_error", m.CalibrationError, m.N, few, detail);
-        if (estimated is not null && Gap(estimated.Estimate(Reference.Estimator!, out _).RocAuc, estimated.N, m.RocAuc, m.N, fewOfAClass) is { } gap)
+        if (estimated is not null && Gap("concept_gap", Primary, estimated.Estimate(Reference.Estimator!, out _).RocAuc, estimated.N, m.RocAuc, m.N, fewOfAClass) is { } gap)
         {
             yield return gap;
         }

@@ -47,6 +47,8 @@ public static class MetricNames
         "mrr" => "MRR",
         "f1" => "F1",
         "macro_f1" => "macro F1",
+        "concept_gap" => "estimated against realized",
+        "auc_gap" or "rmse_gap" => $"{Of(metric[..^"_gap".Length])}, estimated against realized",
         _ when metric.StartsWith(Estimated, StringComparison.Ordinal) => $"estimated {Of(metric[Estimated.Length..])}",
         _ => metric.Replace('_', ' '),
     };

@@ -6,7 +6,7 @@ internal sealed record Watched(string MonitorId, string Endpoint, string ModelVe
 /// <summary>One metric of one column in one window.</summary>
 /// <param name="WindowStart">First instant of the window.</param>
 /// <param name="WindowEnd">First instant behind it.</param>
-/// <param name="Metric">`rows`, `psi`, `score_psi`, `missing_rate`, `unseen_rate`; realized `auc`, `log_loss`, `brier`, `accuracy`, `average_precision`, `precision`, `recall`, `f1`, `calibration_error`; `estimated_auc` and `estimated_accuracy` without labels; `concept_gap` between the two.</param>
+/// <param name="Metric">`rows`, `psi`, `score_psi`, `missing_rate`, `unseen_rate`; realized `auc`, `log_loss`, `brier`, `accuracy`, `average_precision`, `precision`, `recall`, `f1`, `calibration_error`; `estimated_auc`, `estimated_accuracy`, `estimated_macro_f1`, `estimated_mae` and `estimated_rmse` without labels; `concept_gap`, `auc_gap` and `rmse_gap` between the two.</param>
 /// <param name="Column">The feature; null for metrics of the whole window.</param>
 /// <param name="Value">Null unless the state is ok or alert.</param>
 /// <param name="N">Rows that the value is made of.</param>

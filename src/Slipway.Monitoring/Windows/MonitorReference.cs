@@ -106,6 +106,7 @@ internal sealed record ReferenceMetric(string Metric, long N, double Value, doub
 /// <param name="Loss">The absolute error of a row from its features and its prediction.</param>
 /// <param name="Importance">Share of the model's decisions that rest on a feature, by its name.</param>
 /// <param name="Series">Of forecasts: the series whose naive forecast scales errors.</param>
+/// <param name="SquaredLoss">The squared error likewise; null in references from before it was estimated.</param>
 internal sealed record MonitorReference(
     long Rows,
     IReadOnlyList<ColumnReference> Columns,
@@ -119,7 +120,8 @@ internal sealed record MonitorReference(
     MulticlassCbpe? ClassEstimator = null,
     BoostedTrees? Loss = null,
     IReadOnlyList<double>? Series = null,
-    IReadOnlyDictionary<string, double>? Importance = null)
+    IReadOnlyDictionary<string, double>? Importance = null,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] BoostedTrees? SquaredLoss = null)
 {
     /// <summary>Rows that the model of losses is fitted on: evenly spread over the reference when it has more.</summary>
     private const int MostLossRows = 10_000;
@@ -223,9 +225,20 @@ internal sealed record MonitorReference(
         {
             Metrics = Known(
                 ReferenceMetric.Of("accuracy", m.Accuracy, m.N), ReferenceMetric.Of("macro_f1", m.MacroF1, m.N), ReferenceMetric.Of("macro_precision", m.MacroPrecision, m.N),
-                ReferenceMetric.Of("macro_recall", m.MacroRecall, m.N), ReferenceMetric.Of("log_loss", m.LogLoss, m.N), ReferenceMetric.Of("auc", m.RocAucOneVsRest, m.N)),
+                ReferenceMetric.Of("macro_recall", m.MacroRecall, m.N), ReferenceMetric.Of("log_loss", m.LogLoss, m.N), named is null || m.RocAucOneVsRest.Value is not { } auc ? null : new ReferenceMetric("auc", m.N, auc, Spread(named, truth))),
             ClassEstimator = named is null ? null : MulticlassCbpe.Fit(named, truth),
         };
+    }
+
+    /// <summary>
+    /// The spread of the mean AUC of each class against the rest: the mean of the classes' spreads, which it cannot exceed, whatever the classes have to do
+    /// with each other. Null where a class that occurs has none.
+    /// </summary>
+    private static double? Spread(Dictionary<string, double[]> probabilities, string?[] truth)
+    {
+        int[] rows = Enumerable.Range(0, truth.Length).Where(i => truth[i] is not null).ToArray();
+        double?[] spreads = [.. probabilities.Where(p => truth.Contains(p.Key)).Select(p => BinaryMetrics.Of(rows.Select(i => p.Value[i]).ToArray(), rows.Select(i => truth[i] == p.Key).ToArray()).AucSpread)];
+        return spreads.Length == 0 || spreads.Any(s => s is null) ? null : spreads.Average();
     }
 
     private static MonitorReference Regression(MonitorReference plain, ReferenceTable table)
@@ -248,7 +261,8 @@ internal sealed record MonitorReference(
             Metrics = Known(
                 ReferenceMetric.Of("mae", m.MeanAbsoluteError, m.N), ReferenceMetric.Of("rmse", m.RootMeanSquaredError, m.N), ReferenceMetric.Of("mean_error", m.MeanError, m.N),
                 ReferenceMetric.Of("r2", m.R2, m.N), ReferenceMetric.Of("mape", m.MeanAbsolutePercentageError, m.N)),
-            Loss = Losses(table.Columns, predictions, targets),
+            Loss = Losses(RowLoss.Absolute, table.Columns, predictions, targets),
+            SquaredLoss = Losses(RowLoss.Squared, table.Columns, predictions, targets),
         };
     }
 
@@ -310,7 +324,7 @@ internal sealed record MonitorReference(
         static double? End(float[]? ends, int i) => ends is not null && float.IsFinite(ends[i]) ? ends[i] : null;
     }
 
-    private static BoostedTrees? Losses(IReadOnlyList<float[]> columns, double[] predictions, double[] targets)
+    private static BoostedTrees? Losses(RowLoss loss, IReadOnlyList<float[]> columns, double[] predictions, double[] targets)
     {
         int[] rows = Enumerable.Range(0, targets.Length).Where(i => double.IsFinite(targets[i]) && double.IsFinite(predictions[i])).ToArray();
         if (rows.Length < LeastLossRows)
@@ -324,7 +338,7 @@ internal sealed record MonitorReference(
         }
 
         double[][] features = [.. columns.Select(c => rows.Select(i => (double)c[i]).ToArray()), rows.Select(i => predictions[i]).ToArray()];
-        return Boosting.Regression(features, rows.Select(i => Dle.Of(RowLoss.Absolute, targets[i], predictions[i])).ToArray()).Trees;
+        return Boosting.Regression(features, rows.Select(i => Dle.Of(loss, targets[i], predictions[i])).ToArray()).Trees;
     }
 
     private static ReferenceMetric[] Known(params IEnumerable<ReferenceMetric?> metrics) => metrics.OfType<ReferenceMetric>().ToArray();

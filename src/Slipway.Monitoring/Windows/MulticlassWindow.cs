@@ -5,6 +5,9 @@ namespace Slipway.Monitoring;
 /// <summary>A window of a classifier among several classes. With probabilities, the predicted class is the most probable one.</summary>
 internal sealed class MulticlassWindow : OutputWindow
 {
+    /// <summary>Up to this many classes, scores are kept in as many bins as those of a binary model; above, in fewer, so that a window stays small.</summary>
+    private const int FewClasses = 64;
+
     private readonly WatchedOutput? shares;
     private readonly WatchedOutput[] probabilities;
     private readonly int classes;
@@ -13,6 +16,7 @@ internal sealed class MulticlassWindow : OutputWindow
     private readonly double[][]? expected;
     private readonly List<(double Truth, int Chosen, float[] Row)> labelled = [];
     private readonly MulticlassCbpe? estimator;
+    private readonly ExpectedCurve[]? curves;
     private readonly int[] rank;
     private long estimatedRows;
     private double expectedRight;
@@ -28,6 +32,7 @@ internal sealed class MulticlassWindow : OutputWindow
         estimator = config.Probabilities ? reference.ClassEstimator : null;
         // The estimator keeps classes in the order of their names, the outputs in the order of their indexes.
         rank = estimator is null ? [] : config.Classes!.Select(c => estimator.Classes.IndexOf(c)).ToArray();
+        curves = estimator is null ? null : [.. Enumerable.Range(0, classes).Select(_ => new ExpectedCurve(classes <= FewClasses ? 1 << 12 : 1 << 8))];
         expected = estimator is null ? null : Enumerable.Range(0, classes).Select(_ => new double[classes]).ToArray();
     }
 
@@ -44,6 +49,8 @@ internal sealed class MulticlassWindow : OutputWindow
         yield return Estimated("estimated_accuracy", Promised(), estimatedRows, "probabilities", detail);
         double[] f1 = Enumerable.Range(0, classes).Select(c => OneClass(c).F1.Value ?? double.NaN).Where(v => !double.IsNaN(v)).ToArray();
         yield return Estimated("estimated_macro_f1", f1.Length == 0 ? Measured.Undefined("no class defines it") : Measured.Of(f1.Average()), estimatedRows, "probabilities", detail);
+        Measured auc = PromisedAuc(out double bound);
+        yield return Estimated("estimated_auc", auc, estimatedRows, "probabilities", JsonSerializer.Serialize(new { method = "cbpe", bound, reference = Reference.Metrics }, Json));
     }
 
     public override IEnumerable<MonitorPoint> Performance()
@@ -81,9 +88,14 @@ internal sealed class MulticlassWindow : OutputWindow
             yield return Realized("auc", m.RocAucOneVsRest, m.N, fewOfAClass, detail);
         }
 
-        if (expected is not null && Gap(Promised(), estimatedRows, m.Accuracy, m.N, few) is { } gap)
+        if (expected is not null && Gap("concept_gap", Primary, Promised(), estimatedRows, m.Accuracy, m.N, few) is { } gap)
         {
             yield return gap;
+        }
+
+        if (curves is not null && Gap("auc_gap", "auc", PromisedAuc(out _), estimatedRows, m.RocAucOneVsRest, m.N, fewOfAClass) is { } ranking)
+        {
+            yield return ranking;
         }
     }
 
@@ -132,6 +144,7 @@ internal sealed class MulticlassWindow : OutputWindow
         for (int c = 0; c < classes; c++)
         {
             expected[c][chosen] += calibrated[rank[c]];
+            curves![c].Add(row[c], calibrated[rank[c]]);
         }
     }
 
@@ -139,6 +152,16 @@ internal sealed class MulticlassWindow : OutputWindow
     {
         double share = estimatedRows == 0 ? double.NaN : expectedRight / estimatedRows;
         return estimatedRows == 0 ? Measured.Undefined("no row has a probability of every class") : Measured.Of(share, Math.Sqrt(Math.Max(0, share * (1 - share)) / estimatedRows));
+    }
+
+    /// <summary>The mean AUC of each class against the rest, of the classes that define one, as the realized one is.</summary>
+    /// <param name="bound">The largest error that the bins of the scores cause.</param>
+    private Measured PromisedAuc(out double bound)
+    {
+        (Measured Auc, double Bound)[] each = [.. curves!.Select(c => (c.RocAuc(out double off), off)).Where(c => c.Item1.Value is not null)];
+        bound = each.Length == 0 ? 0 : each.Average(c => c.Bound);
+        double? error = Reference.Before("auc") is { Spread: { } spread } ? spread / Math.Sqrt(Math.Max(1, estimatedRows)) : null;
+        return each.Length == 0 ? Measured.Undefined("the expected outcome of every class is one only") : Measured.Of(each.Average(c => c.Auc.Value!.Value), error);
     }
 
     /// <summary>Expected counts of one class against the rest.</summary>

@@ -106,10 +106,17 @@ internal abstract class OutputWindow(MonitorConfig config, MonitorReference refe
         return new MonitorPoint(start, end, metric, null, number ? value.Value : null, n, state, null, null, number ? null : few ?? value.Why, detail, Error: number ? value.Error : null);
     }
 
-    /// <summary>Concept drift: what labels say of the primary metric against what the outputs promised, on a window that is mature.</summary>
-    protected MonitorPoint? Gap(Measured promised, long promisedN, Measured realized, long n, string? insufficient)
+    /// <summary>Concept drift: what labels say of a metric against what the outputs promised, on a window that is mature.</summary>
+    /// <param name="name">`concept_gap` for the primary metric, which has a rule of its own; otherwise the metric's name with `_gap`.</param>
+    /// <param name="metric">The metric.</param>
+    /// <param name="promised">Its estimate.</param>
+    /// <param name="promisedN">Rows of the estimate.</param>
+    /// <param name="realized">Its value over the labelled rows.</param>
+    /// <param name="n">These rows.</param>
+    /// <param name="insufficient">Why they are too few; null when they are enough.</param>
+    protected MonitorPoint? Gap(string name, string metric, Measured promised, long promisedN, Measured realized, long n, string? insufficient)
     {
-        if (reference.Before(Primary) is not { Spread: { } spread })
+        if (reference.Before(metric) is not { Spread: { } spread })
         {
             return null;
         }
@@ -121,8 +128,8 @@ internal abstract class OutputWindow(MonitorConfig config, MonitorReference refe
         bool number = state is PointState.Ok or PointState.Alert;
         double limit = 3 * Math.Sqrt(promised.Error!.Value * promised.Error.Value + realized.Error!.Value * realized.Error.Value);
         double? gap = number ? Math.Abs(promised.Value!.Value - realized.Value!.Value) : null;
-        string detail = JsonSerializer.Serialize(new { metric = Primary, estimated = promised.Value, realized = realized.Value }, Json);
-        return new MonitorPoint(start, end, "concept_gap", null, gap, n, state, null, limit, number ? null : why ?? promised.Why ?? realized.Why, detail, state == PointState.Alert ? DriftLevel.Warn : DriftLevel.None, Coverage: Coverage)
+        string detail = JsonSerializer.Serialize(new { metric, estimated = promised.Value, realized = realized.Value }, Json);
+        return new MonitorPoint(start, end, name, null, gap, n, state, null, limit, number ? null : why ?? promised.Why ?? realized.Why, detail, state == PointState.Alert ? DriftLevel.Warn : DriftLevel.None, Coverage: Coverage)
         {
             Clear = gap <= limit * config.Thresholds.ClearBelow,
         };

@@ -9,15 +9,24 @@ internal sealed class RegressionWindow(MonitorConfig config, MonitorReference re
     private readonly List<double> predictions = [];
     private readonly List<double> targets = [];
     private readonly double[] row = new double[config.FeatureNames.Count + 1];
-    private long promised;
-    private double promisedMean;
-    private double promisedSquares;
+    private readonly Promise? absolute = reference.Loss is null ? null : new(reference.Loss);
+    private readonly Promise? squared = reference.SquaredLoss is null ? null : new(reference.SquaredLoss);
 
     public override IReadOnlyList<WatchedOutput> Outputs => predicted is null ? [] : [predicted];
 
-    public override IEnumerable<MonitorPoint> Estimates() => Reference.Loss is null
-        ? []
-        : [Estimated("estimated_mae", Promised(), promised, "a prediction", JsonSerializer.Serialize(new { method = "dle", reference = Reference.Metrics }, Json))];
+    public override IEnumerable<MonitorPoint> Estimates()
+    {
+        string detail = JsonSerializer.Serialize(new { method = "dle", reference = Reference.Metrics }, Json);
+        if (absolute is not null)
+        {
+            yield return Estimated("estimated_mae", absolute.Mean, absolute.N, "a prediction", detail);
+        }
+
+        if (squared is not null)
+        {
+            yield return Estimated("estimated_rmse", Dle.Root(squared.Mean), squared.N, "a prediction", detail);
+        }
+    }
 
     public override IEnumerable<MonitorPoint> Performance()
     {
@@ -31,9 +40,14 @@ internal sealed class RegressionWindow(MonitorConfig config, MonitorReference re
         yield return Realized("mean_error", m.MeanError, m.N, few, detail);
         yield return Realized("r2", m.R2, m.N, few, detail);
         yield return Realized("mape", m.MeanAbsolutePercentageError, m.N, few, detail);
-        if (Reference.Loss is not null && Gap(Promised(), promised, m.MeanAbsoluteError, m.N, few) is { } gap)
+        if (absolute is not null && Gap("concept_gap", Primary, absolute.Mean, absolute.N, m.MeanAbsoluteError, m.N, few) is { } gap)
         {
             yield return gap;
+        }
+
+        if (squared is not null && Gap("rmse_gap", "rmse", Dle.Root(squared.Mean), squared.N, m.RootMeanSquaredError, m.N, few) is { } squares)
+        {
+            yield return squares;
         }
     }
 
@@ -41,7 +55,7 @@ internal sealed class RegressionWindow(MonitorConfig config, MonitorReference re
     {
         double p = Config.Score(prediction.Outputs);
         predicted?.Window.Add(p);
-        if (Reference.Loss is { } loss && double.IsFinite(p))
+        if (double.IsFinite(p) && (absolute ?? squared) is not null)
         {
             for (int i = 0; i < prediction.Features.Count; i++)
             {
@@ -49,10 +63,8 @@ internal sealed class RegressionWindow(MonitorConfig config, MonitorReference re
             }
 
             row[^1] = p;
-            double expected = Math.Max(0, loss.Predict(row)), off = expected - promisedMean;
-            promised++;
-            promisedMean += off / promised;
-            promisedSquares += off * (expected - promisedMean);
+            absolute?.Add(row);
+            squared?.Add(row);
         }
 
         if (label is { } value)
@@ -62,5 +74,22 @@ internal sealed class RegressionWindow(MonitorConfig config, MonitorReference re
         }
     }
 
-    private Measured Promised() => promised == 0 ? Measured.Undefined("no row has a prediction") : Measured.Of(promisedMean, Math.Sqrt(promisedSquares / promised / promised));
+    /// <summary>The mean of the losses that a model of the reference promises for the rows, none below 0, with its standard error.</summary>
+    private sealed class Promise(BoostedTrees loss)
+    {
+        private double mean;
+        private double squares;
+
+        public long N { get; private set; }
+
+        public Measured Mean => N == 0 ? Measured.Undefined("no row has a prediction") : Measured.Of(mean, Math.Sqrt(squares / N / N));
+
+        public void Add(double[] row)
+        {
+            double expected = Math.Max(0, loss.Predict(row)), off = expected - mean;
+            N++;
+            mean += off / N;
+            squares += off * (expected - mean);
+        }
+    }
 }

@@ -32,9 +32,10 @@ internal static class MonitoringApi
     /// <param name="Upper">Its column of the upper end of a forecast's interval.</param>
     /// <param name="Ranking">How predictions make rankings.</param>
     /// <param name="Forecast">How predictions make forecasts.</param>
+    /// <param name="Reference">A dataset version whose rows are the reference, such as dataset:validation@v3; absent is a file, or what is stored with the version's run.</param>
     private sealed record NewMonitor(
         string Endpoint, string ModelVersion, WindowRule? Window = null, Thresholds? Thresholds = null, IReadOnlyList<string>? Watch = null, ModelType? Type = null, string? Score = null, string? Target = null,
-        string? Query = null, string? Lower = null, string? Upper = null, RankingRule? Ranking = null, ForecastRule? Forecast = null);
+        string? Query = null, string? Lower = null, string? Upper = null, RankingRule? Ranking = null, ForecastRule? Forecast = null, string? Reference = null);
 
     public static void Map(ApiRoutes api)
     {
@@ -139,7 +140,20 @@ internal static class MonitoringApi
         await c.Of<Endpoints>().GetAsync(body.Endpoint, c.Stop);
         if (file is not null)
         {
+            if (body.Reference is not null)
+            {
+                throw Refuse("both a file and a dataset version are given as the reference");
+            }
+
             return await c.Of<References>().WatchFileAsync(c.Actor, body.Endpoint, body.ModelVersion, file, body.Window, body.Thresholds, body.Watch, c.Stop);
+        }
+
+        if (body.Reference is { } rows)
+        {
+            await c.Of<Access>().DemandAsync(c.Actor, Permissions.DatasetRead, null, c.Stop);
+            // Where the rows are, the dataset says.
+            var columns = new ReferenceFile { Path = "", Name = rows, Type = body.Type ?? ModelType.Binary, Score = body.Score, Target = body.Target, Query = body.Query, Lower = body.Lower, Upper = body.Upper, Ranking = body.Ranking, Forecast = body.Forecast };
+            return await c.Of<References>().WatchDatasetAsync(c.Actor, body.Endpoint, body.ModelVersion, DatasetReference.Parse(rows), columns, body.Window, body.Thresholds, body.Watch, c.Stop);
         }
 
         string[] of = [.. new[] { body.Type is null ? null : "type", body.Score is null ? null : "score", body.Target is null ? null : "target", body.Query is null ? null : "query", body.Lower is null ? null : "lower", body.Upper is null ? null : "upper" }.OfType<string>()];

@@ -40,6 +40,10 @@ public sealed class ModelTypeTests
         Assert.Equal([PointState.Ok, PointState.Alert], gap.Select(p => p.State));
         Assert.InRange(mae[1].Value!.Value / mae[0].Value!.Value, 2.5, 3.5);
         Assert.InRange(mae[0].Upper!.Value, monitor.ReferenceValue.Value * 1.09, monitor.ReferenceValue.Value * 1.4);
+        MonitorPoint[] root = [.. points.Where(p => p.Metric == "estimated_rmse")], real = [.. points.Where(p => p.Metric == "rmse")], roots = [.. points.Where(p => p.Metric == "rmse_gap")];
+        Assert.Equal(real[0].Value!.Value, root[0].Value!.Value, 0.8);
+        Assert.Equal([PointState.Ok, PointState.Alert], roots.Select(p => p.State));
+        Assert.Equal(Math.Abs(real[1].Value!.Value - root[1].Value!.Value), roots[1].Value!.Value, 1e-9);
         Alert alert = Assert.Single(await world.Get<Alerts>().ListAsync("firing", Ct));
         Assert.Matches(@"^MAE rose to 1\d\.\d\d \(above \d\.\d\d, reference \d\.\d\d; 100\.0 % labelled\) on 800 rows in 2001-02-06\.\.2001-02-07$", alert.Sentence);
     }
@@ -87,11 +91,53 @@ public sealed class ModelTypeTests
         Assert.Equal(accuracy[0].Value!.Value, promised[0].Value!.Value, 0.04);
         Assert.Equal(accuracy[1].Value!.Value, promised[1].Value!.Value, 0.06);
         Assert.Equal(PointState.Alert, points.Single(p => p.Metric == "concept_gap" && p.WindowStart == Traffic.Monday.AddDays(2)).State);
+        MonitorPoint[] auc = [.. points.Where(p => p.Metric == "auc")], hoped = [.. points.Where(p => p.Metric == "estimated_auc")], off = [.. points.Where(p => p.Metric == "auc_gap")];
+        Assert.Equal(auc[0].Value!.Value, hoped[0].Value!.Value, 0.03);
+        Assert.Equal((PointState.Ok, PointState.Alert), (off[0].State, off[2].State));
+        Assert.Contains("\"bound\":", hoped[0].Detail);
         Assert.All(points.Where(p => p.Metric is "macro_f1" or "auc" or "log_loss" or "macro_recall"), p => Assert.NotNull(p.Value));
         Assert.Contains("\"truck\"", points.First(p => p is { Metric: "score_psi", Column: null }).Detail);
         string[] sentences = [.. (await world.Get<Alerts>().ListAsync(null, Ct)).Select(a => a.Sentence)];
         Assert.Contains(sentences, s => s.StartsWith("accuracy fell to 0.", StringComparison.Ordinal));
         Assert.Contains(sentences, s => s.Contains("the share of predicted classes drifted: PSI", StringComparison.Ordinal) || s.Contains("the probability of ", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Auc_of_classes_is_estimated_in_bounded_memory_within_its_bound()
+    {
+        var random = new Random(6);
+        (float[] Row, float[] P, int Truth)[] rows = [.. Enumerable.Range(0, 3000).Select(_ => Kind(random, 0, concept: true))];
+        string[] classes = ["truck", "car", "bus"];
+        Dictionary<string, double[]> named = classes.Select((name, c) => (name, rows.Select(r => (double)r.P[c]).ToArray())).ToDictionary(x => x.name, x => x.Item2, StringComparer.Ordinal);
+        string?[] truth = [.. rows.Select(r => classes[r.Truth])];
+        MulticlassCbpe cbpe = MulticlassCbpe.Fit(named, truth);
+        double exact = cbpe.Estimate(named, truth).RocAuc.Value!.Value;
+        ExpectedCurve[] curves = [.. classes.Select(_ => new ExpectedCurve(1 << 12))];
+        double[] row = new double[3];
+        foreach ((_, float[] p, _) in rows)
+        {
+            for (int c = 0; c < 3; c++)
+            {
+                row[cbpe.Classes.ToList().IndexOf(classes[c])] = p[c];
+            }
+
+            cbpe.Calibrate(row);
+            for (int c = 0; c < 3; c++)
+            {
+                curves[c].Add(p[c], row[cbpe.Classes.ToList().IndexOf(classes[c])]);
+            }
+        }
+
+        double sum = 0, bound = 0;
+        foreach (ExpectedCurve curve in curves)
+        {
+            sum += curve.RocAuc(out double off).Value!.Value / 3;
+            bound += off / 3;
+        }
+
+        Assert.InRange(Math.Abs(sum - exact), 0, bound + 1e-12);
+        Assert.InRange(bound, 0, 0.01);
+        Assert.Null(new ExpectedCurve(16).RocAuc(out _).Value);
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using DuckDB.NET.Data;
+using Slipway.Data;
 using Slipway.Foundation;
 using Slipway.Monitoring;
 using Slipway.Pipelines;
@@ -61,6 +62,46 @@ public sealed class ReferenceFileTests : IDisposable
         refused = await Assert.ThrowsAsync<SlipwayException>(() => references.WatchAsync(TestWorld.Ada, "prices", version, null, null, ["area"], null, null, Ct));
         Assert.Contains("none is stored for prices/1", refused.Why, StringComparison.Ordinal);
         Assert.Single(await world.Get<Monitors>().ListAsync(Ct));
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Version_is_watched_against_a_dataset_version_that_the_monitor_links(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var version = await RegisterAsync(world);
+        var random = new Random(5);
+        string csv = Write("sold.csv", "area,age,predicted,price\n" + string.Concat(Enumerable.Range(0, 400).Select(_ => string.Create(CultureInfo.InvariantCulture, $"{Draw(random):R},{Draw(random):R},1,{1 + Draw(random):R}\n"))));
+        var datasets = world.Get<Datasets>();
+        await datasets.CreateAsync(TestWorld.Ada, "sales", null, Ct);
+        DatasetVersion first = await datasets.CommitAsync(TestWorld.Ada, "sales", new CommitRequest { Message = "one table", Files = [CommitFile.FromDisk("2026/sold.csv", csv), CommitFile.FromBytes("readme.md", "sales"u8.ToArray())] }, Ct);
+        await datasets.CommitAsync(TestWorld.Ada, "sales", new CommitRequest { Message = "two", Files = [CommitFile.FromDisk("2026/sold.csv", csv), CommitFile.FromDisk("sold.parquet", Parquet(csv))] }, Ct);
+        await datasets.TagAsync(TestWorld.Ada, "sales", "v1", first.Id, Ct);
+        var columns = new ReferenceFile { Path = "", Name = "", Type = ModelType.Regression, Score = "predicted", Target = "price" };
+        var references = world.Get<References>();
+        Task<Monitor> WatchAsync(string endpoint, string rows) => references.WatchDatasetAsync(TestWorld.Ada, endpoint, version, DatasetReference.Parse(rows), columns, null, null, null, Ct);
+
+        Monitor tagged = await WatchAsync("prices", "dataset:sales@v1");
+        Assert.Equal((400, BaselineKind.Reference), (tagged.ReferenceRows, tagged.Baseline));
+        Assert.Equal(["area", "age"], tagged.FeatureNames);
+        await world.SealAsync();
+        JournalEntry created = Assert.Single((await world.Journal.ListAsync(new JournalFilter { Kind = "monitor.created" }, Ct)).Items);
+        Assert.Contains(first.Subject, created.Links);
+        Assert.Equal(400, (await WatchAsync("other", "dataset:sales@main/sold.parquet")).ReferenceRows);
+        Assert.Empty(Directory.GetFiles(world.Get<DataLayout>().Temporary, "reference-*"));
+
+        await RefusesAsync(ErrorCode.InvalidArgument, "it has 2 tables: 2026/sold.csv, sold.parquet", "dataset:sales@main");
+        await RefusesAsync(ErrorCode.NotFound, "it has no file rows.csv", "dataset:sales@v1/rows.csv");
+        await RefusesAsync(ErrorCode.NotFound, "", "dataset:sales@v7");
+        await RefusesAsync(ErrorCode.NotFound, "", "dataset:nothing@v1");
+        await RefusesAsync(ErrorCode.InvalidArgument, "does not name a dataset version", "dataset:sales");
+        await RefusesAsync(ErrorCode.InvalidArgument, "does not name a dataset version", "sales@v1");
+
+        async Task RefusesAsync(ErrorCode code, string why, string rows)
+        {
+            var e = await Assert.ThrowsAsync<SlipwayException>(() => WatchAsync("third", rows));
+            Assert.Equal(code, e.Code);
+            Assert.Contains(why, e.Why ?? "", StringComparison.Ordinal);
+        }
     }
 
     [Fact]

@@ -126,6 +126,43 @@ public sealed class RolloutsTests
     }
 
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Candidate_is_watched_while_it_has_traffic_unless_somebody_said_otherwise(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await EndpointAsync(world);
+        await world.PumpAsync();
+        var monitors = world.Get<Monitors>();
+        var stable = Assert.Single(await monitors.ListAsync(None));
+        Assert.Equal((Good, Monitors.ByDefault), (stable.ModelVersion, stable.CreatedBy));
+        var rollouts = world.Get<Rollouts>();
+        var id = await ProposeAsync(world, Better, new() { Steps = [RolloutStep.SetWeight(10), RolloutStep.Pause(), RolloutStep.SetWeight(100)] });
+        Assert.Null(await monitors.FindAsync("flowers", Better, None));
+        await StepAsync(world, id);
+        await world.PumpAsync();
+        var watched = (await monitors.FindAsync("flowers", Better, None))!;
+        Assert.Equal((Monitors.ByDefault, stable.Window.Period), (watched.CreatedBy, watched.Window.Period));
+        Assert.Equal(2, (await monitors.ListAsync(None)).Count(m => m.StoppedAt is null));
+
+        await rollouts.AbortAsync(TestWorld.Grace, id, "not yet", None);
+        await world.PumpAsync();
+        Assert.Equal(Monitors.ByDefault, (await monitors.GetAsync(watched.Id, None)).StoppedBy);
+        Assert.Null((await monitors.GetAsync(stable.Id, None)).StoppedAt);
+
+        // A new attempt is watched anew; what somebody stops stays stopped, whatever the route becomes.
+        await rollouts.RetryAsync(TestWorld.Ada, id, None);
+        await StepAsync(world, id);
+        await world.PumpAsync();
+        var again = (await monitors.FindAsync("flowers", Better, None))!;
+        Assert.NotEqual(watched.Id, again.Id);
+        await monitors.StopAsync(TestWorld.Grace, again.Id, None);
+        await rollouts.PromoteAsync(TestWorld.Ada, id, full: false, None);
+        await StepAsync(world, id);
+        await world.PumpAsync();
+        Assert.Null(await monitors.FindAsync("flowers", Better, None));
+        Assert.Equal("grace", (await monitors.GetAsync(again.Id, None)).StoppedBy);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task No_traffic_pauses_and_never_promotes(Engine engine)
     {
         await using var world = await CreateAsync(engine);
