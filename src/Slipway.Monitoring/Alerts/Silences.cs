@@ -31,6 +31,13 @@ public sealed record SilenceView(Silence Silence, string State, IReadOnlyList<Al
 {
     /// <summary>True when it ends within an hour while alerts that it hides still fire.</summary>
     public bool EndsWhileMatching { get; init; }
+
+    /// <summary>Whether it takes the alert as a whole, and not only some of its members.</summary>
+    public bool Hides(Alert alert)
+    {
+        ArgumentNullException.ThrowIfNull(alert);
+        return Silence.Matches(alert.Labels) || (alert.Members.Count > 0 && alert.Members.All(m => Silence.Matches(alert.LabelsOf(m))));
+    }
 }
 
 /// <summary>What a document does to one of its silences.</summary>

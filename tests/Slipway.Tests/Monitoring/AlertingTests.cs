@@ -236,7 +236,8 @@ public sealed class AlertingTests
         await world.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);
         Alert alert = Assert.Single(await world.Get<Alerts>().ListAsync("firing", Ct));
         Assert.Contains(alert.Members, m => m.Column == "delay");
-        await world.Get<Silences>().CreateAsync(TestWorld.Ada, ["column=delay"], null, TimeSpan.FromHours(1), "known", Ct);
+        SilenceView part = await world.Get<Silences>().CreateAsync(TestWorld.Ada, ["column=delay"], null, TimeSpan.FromHours(1), "known", Ct);
+        Assert.Equal((1, false), (part.Matches.Count, part.Hides(alert)));
         await alerts.GoToAsync(31);
         using (System.Text.Json.JsonDocument body = System.Text.Json.JsonDocument.Parse(Assert.Single(alerts.Sink.Requests).Body))
         {
