@@ -10,7 +10,7 @@ namespace Slipway.Serving;
 /// What rollouts react to: a decided gate wakes the proposals that wait for it, an alert of a candidate aborts its rollout, and a candidate that
 /// a node took out on its own is aborted for everyone.
 /// </summary>
-internal sealed partial class RolloutReactions(Rollouts rollouts, RolloutTransitions transitions, Routes routes, Wakeups wakeups, TimeProvider clock, ILogger<RolloutReactions> log)
+internal sealed partial class RolloutReactions(Rollouts rollouts, RolloutTransitions transitions, Monitors monitors, Routes routes, Wakeups wakeups, TimeProvider clock, ILogger<RolloutReactions> log)
     : BackgroundService
 {
     public async Task HandleAsync(JournalEntry entry, CancellationToken ct)
@@ -21,6 +21,12 @@ internal sealed partial class RolloutReactions(Rollouts rollouts, RolloutTransit
             if (alert.Family is { } family && Families.IsBlind(family))
             {
                 // That nothing is known of a candidate is no finding against it; its own analysis waits for numbers.
+                return;
+            }
+
+            if (alert.Family is Families.Drift or Families.Quality && (await monitors.ListAsync(ct)).Any(m => m.Id == alert.Monitor && m.CreatedBy == Monitors.ByDefault))
+            {
+                // The traffic of a candidate is that of stable, and its first window is seldom a whole one. Whoever wants drift to abort watches the candidate on purpose.
                 return;
             }
 

@@ -143,6 +143,13 @@ public sealed class RolloutsTests
         Assert.Equal((Monitors.ByDefault, stable.Window.Period), (watched.CreatedBy, watched.Window.Period));
         Assert.Equal(2, (await monitors.ListAsync(None)).Count(m => m.StoppedAt is null));
 
+        // Drift of its traffic is no finding against the candidate, unless somebody watches it on purpose.
+        var at = world.Clock.GetUtcNow();
+        await world.Database.WriteAsync(
+            tx => world.Journal.AppendAsync(tx, Actor.System("monitor"), "alert.fired", new("alert", "a-1"), new AlertFired("a-1", watched.Id, "flowers", Better, "psi", "petal", 0.5, 0.1, 1000, at, at, "petal drifted", Families.Drift)), None);
+        await world.PumpAsync();
+        Assert.Equal(RolloutState.Paused, (await rollouts.GetAsync(id, None)).Status.State);
+
         await rollouts.AbortAsync(TestWorld.Grace, id, "not yet", None);
         await world.PumpAsync();
         Assert.Equal(Monitors.ByDefault, (await monitors.GetAsync(watched.Id, None)).StoppedBy);
