@@ -100,7 +100,7 @@ internal static class MonitorCommand
         var upper = new Option<string?>("--upper") { Description = "Column of the upper end", HelpName = "column" };
         var watch = new Option<string[]>("--watch") { Description = "Only these features", AllowMultipleArgumentsPerToken = true, HelpName = "column" };
         return new Verb(
-            "create", "Watches a version on an endpoint", "slipway monitor create late flights/3 --reference validation.parquet --score p --target late",
+            "create", "Watches a version on an endpoint",
             "slipway monitor create late flights/3 --reference dataset:validation@v3 --score p --target late",
             "slipway monitor create prices prices/1 --reference sold.csv --type regression --score predicted --target price --window day --watch area age")
             .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, lateness, recompute, watch)

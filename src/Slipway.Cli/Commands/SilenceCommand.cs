@@ -69,7 +69,7 @@ internal static class SilenceCommand
                     s.Note($"{changed} of {items.Count} {(s.Value(preview) ? "would change; nothing was changed" : "changed")}");
                     return ExitCodes.Done;
                 }),
-            new Verb("export", "Writes the silences that have not ended as YAML that apply reads", "slipway silence export", "slipway silence export > silences.yaml")
+            new Verb("export", "Writes the silences that have not ended as YAML that apply reads", "slipway silence export", "slipway silence export | tee silences.yaml")
                 .Does(globals, terminal, async s =>
                 {
                     var (open, _) = await s.Client.ListAsync<JsonElement>($"silences", 1_000, s.Stop);
