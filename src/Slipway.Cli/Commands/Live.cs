@@ -18,6 +18,8 @@ internal static class Live
     /// <param name="key">The member that holds an item's name.</param>
     public static Argument<string> Completes(this Argument<string> argument, Globals globals, Terminal terminal, string collection, string key = "name")
     {
+        // Help prints an unnamed argument's completions in its place, which would ask the server and show what it holds.
+        argument.HelpName ??= argument.Name;
         argument.CompletionSources.Add(context => Session.Quiet(context.ParseResult, globals, terminal, s => NamesAsync(s, collection, key)) ?? []);
         return argument;
     }
