@@ -145,7 +145,8 @@ public sealed record Limits(double? Lower, double? Upper, string Rule, int Input
 
     private static int[] Positions(Chunk window) => [.. Enumerable.Range(window.First, window.Rows)];
 
-    private static int HourOfWeek(DateTimeOffset at) => ((int)at.UtcDateTime.DayOfWeek * 24) + at.UtcDateTime.Hour;
+    /// <summary>Hours since Sunday 00:00 UTC.</summary>
+    internal static int HourOfWeek(DateTimeOffset at) => ((int)at.UtcDateTime.DayOfWeek * 24) + at.UtcDateTime.Hour;
 
     private static string? Few(int windows) => windows < LeastWindows ? $"only {windows} reference windows, {LeastWindows} are needed for a reliable spread" : null;
 }

@@ -478,13 +478,11 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
                     "SELECT p.start_us AS StartUs, p.value AS Value FROM monitoring_points p JOIN monitoring_windows w ON w.monitor = p.monitor AND w.start_us = p.start_us WHERE p.monitor = @Id AND p.metric = @primary AND p.column_name = @column AND p.start_us < @start AND w.phase = 'final' AND p.value IS NOT NULL AND p.revision = (SELECT MAX(q.revision) FROM monitoring_points q WHERE q.monitor = p.monitor AND q.start_us = p.start_us AND q.metric = p.metric AND q.column_name = p.column_name) ORDER BY p.start_us DESC LIMIT @most",
                     new { monitor.Id, primary, column = point.Column ?? "", start, most = t.Limits == LimitRule.Seasonal ? t.LimitWindows * 168 : t.LimitWindows }),
                 ct);
-            (DateTimeOffset Start, double Value)[] earlier = [.. rows.Select(e => (Time.FromMicros(e.StartUs), e.Value)).Where(e => t.Limits != LimitRule.Seasonal || Season(e.Item1) == Season(point.WindowStart)).Take(t.LimitWindows).Reverse()];
+            (DateTimeOffset Start, double Value)[] earlier = [.. rows.Select(e => (Time.FromMicros(e.StartUs), e.Value)).Where(e => t.Limits != LimitRule.Seasonal || Limits.HourOfWeek(e.Item1) == Limits.HourOfWeek(point.WindowStart)).Take(t.LimitWindows).Reverse()];
             limited.Add(Limited(point, t, earlier));
         }
 
         return limited;
-
-        static (DayOfWeek, int) Season(DateTimeOffset at) => (at.UtcDateTime.DayOfWeek, at.UtcDateTime.Hour);
     }
 
     /// <summary>A point under limits of earlier windows; without limits while these are too few.</summary>

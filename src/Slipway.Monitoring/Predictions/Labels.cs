@@ -130,7 +130,7 @@ public sealed class Labels
                         await WindowRow.StaleAsync(tx, endpoint, row.ModelVersion, row.EventUs);
                     }
 
-                    forgotten += await tx.ExecuteAsync("UPDATE monitoring_labels SET state = 'deleted', value = 0, is_current = 0 WHERE prediction_id = @id AND endpoint = @endpoint AND state <> 'deleted'", new { id, endpoint });
+                    forgotten += await ForgetAsync(tx, endpoint, id);
                 }
 
                 if (forgotten > 0)
@@ -450,6 +450,10 @@ public sealed class Labels
 
         public long IsCurrent { get; set; }
     }
+
+    /// <summary>Forgets every revision of the label of one prediction; gives how many there were.</summary>
+    internal static Task<int> ForgetAsync(Tx tx, string endpoint, string id) =>
+        tx.ExecuteAsync("UPDATE monitoring_labels SET state = 'deleted', value = 0, is_current = 0 WHERE prediction_id = @id AND endpoint = @endpoint AND state <> 'deleted'", new { id, endpoint });
 
     private sealed class TakenRow
     {

@@ -205,7 +205,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
                 if (made > 0)
                 {
                     deleted++;
-                    await tx.ExecuteAsync("UPDATE monitoring_labels SET state = 'deleted', value = 0, is_current = 0 WHERE prediction_id = @Id AND endpoint = @endpoint AND state <> 'deleted'", new { p.Id, endpoint });
+                    await Labels.ForgetAsync(tx, endpoint, p.Id);
                     await WindowRow.StaleAsync(tx, endpoint, p.ModelVersion, at);
                 }
             }

@@ -35,7 +35,12 @@ internal static class MonitoringApi
     /// <param name="Reference">A dataset version whose rows are the reference, such as dataset:validation@v3; absent is a file, or what is stored with the version's run.</param>
     private sealed record NewMonitor(
         string Endpoint, string ModelVersion, WindowRule? Window = null, Thresholds? Thresholds = null, IReadOnlyList<string>? Watch = null, ModelType? Type = null, string? Score = null, string? Target = null,
-        string? Query = null, string? Lower = null, string? Upper = null, RankingRule? Ranking = null, ForecastRule? Forecast = null, string? Reference = null);
+        string? Query = null, string? Lower = null, string? Upper = null, RankingRule? Ranking = null, ForecastRule? Forecast = null, string? Reference = null)
+    {
+        /// <summary>What the columns of the reference's rows are.</summary>
+        public ReferenceFile Rows(string path, string name) =>
+            new() { Path = path, Name = name, Type = Type ?? ModelType.Binary, Score = Score, Target = Target, Query = Query, Lower = Lower, Upper = Upper, Ranking = Ranking, Forecast = Forecast };
+    }
 
     public static void Map(ApiRoutes api)
     {
@@ -127,7 +132,7 @@ internal static class MonitoringApi
                 File.Move(kept, kept += ".parquet");
             }
 
-            return await WatchAsync(c, monitor, new ReferenceFile { Path = kept, Name = name, Type = monitor.Type ?? ModelType.Binary, Score = monitor.Score, Target = monitor.Target, Query = monitor.Query, Lower = monitor.Lower, Upper = monitor.Upper, Ranking = monitor.Ranking, Forecast = monitor.Forecast });
+            return await WatchAsync(c, monitor, monitor.Rows(kept, name));
         }
         finally
         {
@@ -152,8 +157,7 @@ internal static class MonitoringApi
         {
             await c.Of<Access>().DemandAsync(c.Actor, Permissions.DatasetRead, null, c.Stop);
             // Where the rows are, the dataset says.
-            var columns = new ReferenceFile { Path = "", Name = rows, Type = body.Type ?? ModelType.Binary, Score = body.Score, Target = body.Target, Query = body.Query, Lower = body.Lower, Upper = body.Upper, Ranking = body.Ranking, Forecast = body.Forecast };
-            return await c.Of<References>().WatchDatasetAsync(c.Actor, body.Endpoint, body.ModelVersion, DatasetReference.Parse(rows), columns, body.Window, body.Thresholds, body.Watch, c.Stop);
+            return await c.Of<References>().WatchDatasetAsync(c.Actor, body.Endpoint, body.ModelVersion, DatasetReference.Parse(rows), body.Rows("", rows), body.Window, body.Thresholds, body.Watch, c.Stop);
         }
 
         string[] of = [.. new[] { body.Type is null ? null : "type", body.Score is null ? null : "score", body.Target is null ? null : "target", body.Query is null ? null : "query", body.Lower is null ? null : "lower", body.Upper is null ? null : "upper" }.OfType<string>()];

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Text;
 using Slipway.Foundation;
 using Slipway.Governance;
@@ -95,9 +94,7 @@ internal static class TrialApi
         List<string> result = [];
         while (data.Length > 0)
         {
-            var length = (int)BinaryPrimitives.ReadUInt32LittleEndian(data);
-            result.Add(Encoding.UTF8.GetString(data.Slice(4, length)));
-            data = data[(4 + length)..];
+            result.Add(Encoding.UTF8.GetString(Tensor.TakeBytes(ref data)));
         }
 
         return result;

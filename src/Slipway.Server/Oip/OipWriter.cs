@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Globalization;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -168,10 +167,8 @@ internal ref struct OipWriter
         var data = tensor.Data;
         for (var first = true; data.Length > 0; first = false)
         {
-            var length = (int)BinaryPrimitives.ReadUInt32LittleEndian(data);
             Raw(first ? ""u8 : ","u8);
-            Text(data.Slice(4, length));
-            data = data[(4 + length)..];
+            Text(Tensor.TakeBytes(ref data));
         }
     }
 

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Microsoft.ML.OnnxRuntime;
 using Slipway.Foundation;
@@ -86,9 +85,7 @@ internal static class OnnxValues
         var data = tensor.Data;
         for (var i = 0; data.Length > 0; i++)
         {
-            var length = (int)BinaryPrimitives.ReadUInt32LittleEndian(data);
-            value.StringTensorSetElementAt(data.Slice(4, length), i);
-            data = data[(4 + length)..];
+            value.StringTensorSetElementAt(Tensor.TakeBytes(ref data), i);
         }
 
         return value;

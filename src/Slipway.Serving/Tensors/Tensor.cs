@@ -137,6 +137,15 @@ public sealed class Tensor
         return product;
     }
 
+    /// <summary>Takes the first element off a well-formed BYTES buffer that is not empty.</summary>
+    public static ReadOnlySpan<byte> TakeBytes(scoped ref ReadOnlySpan<byte> data)
+    {
+        var length = (int)BinaryPrimitives.ReadUInt32LittleEndian(data);
+        var element = data.Slice(4, length);
+        data = data[(4 + length)..];
+        return element;
+    }
+
     /// <summary>Walks the elements of a BYTES buffer; false if one is truncated or the count differs from <paramref name="count"/>.</summary>
     public static bool IsWellFormedBytes(ReadOnlySpan<byte> data, long count)
     {
