@@ -30,7 +30,8 @@ internal sealed class BinaryWindow(MonitorConfig config, MonitorReference refere
 
     public override IEnumerable<MonitorPoint> Performance()
     {
-        BinaryMetrics m = BinaryMetrics.Of(labelled.Select(l => l.Score).ToArray(), labelled.Select(l => l.Outcome).ToArray());
+        (double Score, bool Outcome)[] rows = InTime(labelled);
+        BinaryMetrics m = BinaryMetrics.Of(rows.Select(l => l.Score).ToArray(), rows.Select(l => l.Outcome).ToArray());
         Thresholds t = Config.Thresholds;
         string? few = TooFew(m.N);
         long smaller = Math.Min(m.Positives, m.N - m.Positives);

@@ -55,15 +55,16 @@ internal sealed class MulticlassWindow : OutputWindow
 
     public override IEnumerable<MonitorPoint> Performance()
     {
-        string?[] truth = labelled.Select(l => double.IsFinite(l.Truth) ? Config.ClassName(l.Truth) : null).ToArray(), chosen = labelled.Select(l => l.Chosen < 0 ? null : Config.ClassName(l.Chosen)).ToArray();
+        (double Truth, int Chosen, float[] Row)[] rows = InTime(labelled);
+        string?[] truth = rows.Select(l => double.IsFinite(l.Truth) ? Config.ClassName(l.Truth) : null).ToArray(), chosen = rows.Select(l => l.Chosen < 0 ? null : Config.ClassName(l.Chosen)).ToArray();
         Dictionary<string, double[]>? named = Config.Probabilities
-            ? Config.Classes!.Select((name, c) => (name, Values: labelled.Select(l => (double)l.Row[c]).ToArray())).ToDictionary(x => x.name, x => x.Values, StringComparer.Ordinal)
+            ? Config.Classes!.Select((name, c) => (name, Values: rows.Select(l => (double)l.Row[c]).ToArray())).ToDictionary(x => x.name, x => x.Values, StringComparer.Ordinal)
             : null;
         MulticlassMetrics m = MulticlassMetrics.Of(truth, chosen, named);
         string? few = TooFew(m.N);
         ClassMetrics? rare = m.Classes.Where(c => c.Support > 0).MinBy(c => c.Support);
         string? fewOfAClass = few ?? (rare is not null && rare.Support < Config.Thresholds.LeastPerClass ? $"{rare.Support} rows of class {rare.Name}, {Config.Thresholds.LeastPerClass} of each are needed" : null);
-        long strange = labelled.LongCount(l => !(l.Truth >= 0 && l.Truth < classes && l.Truth == Math.Floor(l.Truth)));
+        long strange = rows.LongCount(l => !(l.Truth >= 0 && l.Truth < classes && l.Truth == Math.Floor(l.Truth)));
         string detail = JsonSerializer.Serialize(
             new
             {
@@ -139,6 +140,12 @@ internal sealed class MulticlassWindow : OutputWindow
         }
 
         estimator!.Calibrate(calibrated);
+        for (int c = 0; c < classes; c++)
+        {
+            // In whole parts of 2^32 sums are exact, whichever order the rows come in.
+            calibrated[c] = Math.Round(calibrated[c] * (1L << 32)) / (1L << 32);
+        }
+
         estimatedRows++;
         expectedRight += calibrated[rank[chosen]];
         for (int c = 0; c < classes; c++)

@@ -1,3 +1,5 @@
+using System.IO.Hashing;
+using System.Text;
 using System.Text.Json;
 
 namespace Slipway.Monitoring;
@@ -16,6 +18,7 @@ internal abstract class OutputWindow(MonitorConfig config, MonitorReference refe
 {
     protected static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
     private readonly List<TimeSpan> delays = [];
+    private readonly List<(long At, UInt128 Id)> labelled = [];
 
     /// <summary>Predictions that count.</summary>
     public long Rows { get; private set; }
@@ -52,7 +55,16 @@ internal abstract class OutputWindow(MonitorConfig config, MonitorReference refe
         if (label is { } known)
         {
             delays.Add(known.At - prediction.At);
+            labelled.Add((prediction.At.UtcTicks, XxHash128.HashToUInt128(Encoding.UTF8.GetBytes(prediction.Id))));
         }
+    }
+
+    /// <summary>What was kept of labelled rows, one a row as they came, in the order of event time: whichever order the log gives them in, sums come out the same bit for bit.</summary>
+    protected T[] InTime<T>(IReadOnlyList<T> rows)
+    {
+        T[] ordered = [.. rows];
+        Array.Sort(labelled.ToArray(), ordered);
+        return ordered;
     }
 
     /// <summary>Performance that the outputs promise before labels come. It shows and does not alert: what it assumes, only labels can confirm.</summary>

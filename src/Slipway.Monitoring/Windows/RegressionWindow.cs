@@ -30,7 +30,7 @@ internal sealed class RegressionWindow(MonitorConfig config, MonitorReference re
 
     public override IEnumerable<MonitorPoint> Performance()
     {
-        RegressionMetrics m = RegressionMetrics.Of(targets.ToArray(), predictions.ToArray());
+        RegressionMetrics m = RegressionMetrics.Of(InTime(targets), InTime(predictions));
         string? few = TooFew(m.N);
         string detail = JsonSerializer.Serialize(
             new { m.N, m.LeftOut, zeroTargets = m.ZeroTargets, predictions = Rows, labelled = Labelled, medianLabelDelaySeconds = MedianDelay, errorDeviation = m.ErrorDeviation.Value, autocorrelation = m.Autocorrelation.Value, reference = Reference.Metrics }, Json);
@@ -77,19 +77,26 @@ internal sealed class RegressionWindow(MonitorConfig config, MonitorReference re
     /// <summary>The mean of the losses that a model of the reference promises for the rows, none below 0, with its standard error.</summary>
     private sealed class Promise(BoostedTrees loss)
     {
-        private double mean;
-        private double squares;
+        private readonly List<double> expected = [];
 
-        public long N { get; private set; }
+        public long N => expected.Count;
 
-        public Measured Mean => N == 0 ? Measured.Undefined("no row has a prediction") : Measured.Of(mean, Math.Sqrt(squares / N / N));
-
-        public void Add(double[] row)
+        /// <summary>Summed from the smallest loss on: rows of another order give the same number bit for bit.</summary>
+        public Measured Mean
         {
-            double expected = Math.Max(0, loss.Predict(row)), off = expected - mean;
-            N++;
-            mean += off / N;
-            squares += off * (expected - mean);
+            get
+            {
+                if (expected.Count == 0)
+                {
+                    return Measured.Undefined("no row has a prediction");
+                }
+
+                expected.Sort();
+                double mean = expected.Average();
+                return Measured.Of(mean, Math.Sqrt(expected.Sum(e => (e - mean) * (e - mean)) / N / N));
+            }
         }
+
+        public void Add(double[] row) => expected.Add(Math.Max(0, loss.Predict(row)));
     }
 }
