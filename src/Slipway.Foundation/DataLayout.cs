@@ -8,7 +8,10 @@ public sealed class DataLayout(string directory, string? node = null)
     public string Root { get; } = Path.GetFullPath(directory);
 
     /// <summary>What belongs to this process alone.</summary>
-    public string Own => node is null ? Root : Path.Combine(Root, "nodes", node);
+    public string Own => node is null ? Root : Path.Combine(Nodes, node);
+
+    /// <summary>What belongs to the processes that share the folder, each in a folder of its name.</summary>
+    public string Nodes => Path.Combine(Root, "nodes");
 
     public string SqliteFile => Path.Combine(Root, "slipway.db");
 
@@ -18,7 +21,10 @@ public sealed class DataLayout(string directory, string? node = null)
 
     public string Checkpoint => Path.Combine(Root, "journal", "checkpoint");
 
-    public string Predictions => Path.Combine(Own, "predictions");
+    public string Predictions => PredictionsOf(Own);
+
+    /// <summary>The prediction log of a process whose own folder is given.</summary>
+    public static string PredictionsOf(string own) => Path.Combine(own, "predictions");
 
     /// <summary>Parts of uploads that are not complete.</summary>
     public string Uploads => Path.Combine(Root, "uploads");

@@ -22,7 +22,8 @@ public static class MonitoringModule
         services.AddSingleton(new MigrationSource(typeof(MonitoringModule).Assembly));
         services.AddSingleton(new BlobReferences("SELECT blob FROM monitoring_segments UNION ALL SELECT reference FROM monitoring_monitors WHERE reference <> ''"));
         services.AddSingleton(new SubjectHold("SELECT 'monitor ' || id AS holder, model_version AS text FROM monitoring_monitors WHERE stopped_us IS NULL"));
-        services.AddSingleton(p => new PredictionLog(options.Directory ?? p.GetRequiredService<DataLayout>().Predictions, options, p.GetRequiredService<TimeProvider>(), p.GetRequiredService<ILogger<PredictionLog>>()));
+        services.AddSingleton(p => new PredictionLog(options.Directory ?? p.GetRequiredService<DataLayout>().Predictions, options, p.GetRequiredService<TimeProvider>(), p.GetRequiredService<ILogger<PredictionLog>>(), options.Directory is null && p.GetRequiredService<DataLayout>().Shared));
+        services.AddSingleton<NodeLogs>();
         services.AddSingleton<PredictionArchive>();
         services.AddSingleton(p => new Predictions(p.GetRequiredService<PredictionArchive>()));
         services.AddSingleton(p => new Labels(p.GetRequiredService<Database>(), p.GetRequiredService<PredictionArchive>(), p.GetRequiredService<Journal>(), options, p.GetRequiredService<TimeProvider>()));
@@ -51,7 +52,7 @@ public static class MonitoringModule
     }
 }
 
-/// <summary>Opens the prediction log when the host starts and compacts segments as they become complete.</summary>
+/// <summary>Opens the prediction log when the host starts, compacts segments as they become complete, and takes over the logs of nodes that are gone.</summary>
 internal sealed partial class Compaction(PredictionArchive archive, ILogger<Compaction> logger) : BackgroundService
 {
     /// <summary>Segments that could not be compacted are tried again after this pause.</summary>
@@ -70,6 +71,7 @@ internal sealed partial class Compaction(PredictionArchive archive, ILogger<Comp
                 try
                 {
                     await archive.CompactAsync(stoppingToken);
+                    await archive.TakeOverAsync(stoppingToken);
                 }
                 catch (Exception e) when (!stoppingToken.IsCancellationRequested)
                 {

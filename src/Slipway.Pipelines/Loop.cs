@@ -30,6 +30,7 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
     private const string JobKey = "rollout-job";
     private static readonly Actor Jobs = Actor.System("rollout-jobs");
     private static readonly Actor Self = Actor.System(Monitors.ByDefault);
+    private static readonly MonitorScope Copies = new() { Shadow = true };
 
     public Task OnAlertAsync(JournalEntry entry, CancellationToken ct) => triggers.DecideAsync(entry.Read<AlertFired>().AlertId, ct);
 
@@ -137,8 +138,8 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
     }
 
     /// <summary>
-    /// Candidates and variants are watched while they have a share of the traffic. Mirrors have none: their answers are compared with those that were given,
-    /// pair by pair, by their rollout.
+    /// Candidates and variants are watched while they have a share of the traffic, and mirrors by their answers to copies of requests: these reach no caller, so
+    /// the monitor is one of its own, which ends when the mirror does.
     /// </summary>
     public async Task OnChangedAsync(JournalEntry entry, CancellationToken ct)
     {
@@ -151,16 +152,18 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
         var route = endpoint.Route.Variants;
         var stable = route[0].ModelVersion;
         string[] served = [.. route.Where((v, i) => i == 0 || v.Percent > 0).Select(v => v.ModelVersion).Distinct(StringComparer.Ordinal)];
+        string[] mirrored = [.. route.Where(v => endpoint.Route.Mirrors?.Any(m => m.Variant == v.Name) == true).Select(v => v.ModelVersion).Except(served).Distinct(StringComparer.Ordinal)];
         var all = (await monitors.ListAsync(ct)).Where(m => m.Endpoint == endpoint.Name).ToList();
-        foreach (var version in served)
+        var whole = all.Where(m => m.StoppedAt is null && m.Scope.IsWhole).ToList();
+        foreach (var (version, scope) in served.Select(v => (v, MonitorScope.All)).Concat(mirrored.Select(v => (v, Copies))))
         {
             // The newest one tells; somebody who stopped watching the version meant it.
-            var last = all.FirstOrDefault(m => m.ModelVersion == version);
+            var last = all.FirstOrDefault(m => m.ModelVersion == version && m.Scope.Shadow == scope.Shadow && m.Scope.Segment is null);
             if (last is null or { StoppedBy: Monitors.ByDefault })
             {
                 try
                 {
-                    await WatchLikeAsync(all.FirstOrDefault(m => m.StoppedAt is null && m.ModelVersion == stable) ?? all.FirstOrDefault(m => m.StoppedAt is null), endpoint.Name, version, ct);
+                    await WatchLikeAsync(whole.FirstOrDefault(m => m.ModelVersion == stable) ?? whole.FirstOrDefault(), endpoint.Name, version, scope, ct);
                 }
                 catch (SlipwayException e) when (e.Code is ErrorCode.NotFound or ErrorCode.Conflict or ErrorCode.InvalidArgument)
                 {
@@ -170,7 +173,7 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
         }
 
         // What somebody watches on purpose goes on until they stop it.
-        foreach (var idle in all.Where(m => m is { StoppedAt: null, CreatedBy: Monitors.ByDefault } && route.All(v => v.ModelVersion != m.ModelVersion)))
+        foreach (var idle in all.Where(m => m is { StoppedAt: null, CreatedBy: Monitors.ByDefault } && (m.Scope.Shadow ? !mirrored.Contains(m.ModelVersion) : route.All(v => v.ModelVersion != m.ModelVersion))))
         {
             await monitors.StopAsync(Self, idle.Id, ct);
         }
@@ -187,32 +190,30 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
         {
             try
             {
-                await references.WatchAsync(Self, endpoint, modelVersion, null, null, null, null, null, ct);
+                await references.WatchAsync(Self, endpoint, modelVersion, null, null, null, null, null, null, ct);
             }
             catch (SlipwayException e) when (e.Code == ErrorCode.InvalidArgument)
             {
                 // What a client stored as the reference is none: better watched against its first window than not at all.
                 Log.Unreadable(log, modelVersion, endpoint, e.Sentence);
-                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, null, null, null, null, ct);
+                await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, null, null, null, null, null, ct);
             }
         }
     }
 
     /// <summary>
-    /// The monitor of the version before is the pattern for the next one: its windows and thresholds go on, its reference does not. Without such a
-    /// monitor somebody has stopped it.
+    /// The monitors of the version before are the pattern for the next one: their windows, thresholds and segments go on, their reference does not. Without such
+    /// a monitor somebody has stopped it.
     /// </summary>
     private async Task WatchAsync(string endpoint, string modelVersion, CancellationToken ct)
     {
         var open = (await monitors.ListAsync(ct)).Where(m => m.Endpoint == endpoint && m.StoppedAt is null).ToList();
-        if (open.FirstOrDefault(m => m.ModelVersion != modelVersion) is not { } before)
+        foreach (var before in open.Where(m => m.ModelVersion != modelVersion && !m.Scope.Shadow).DistinctBy(m => m.Scope.Segment))
         {
-            return;
-        }
-
-        if (open.All(m => m.ModelVersion != modelVersion))
-        {
-            await WatchLikeAsync(before, endpoint, modelVersion, ct);
+            if (open.All(m => m.ModelVersion != modelVersion || m.Scope.Shadow || m.Scope.Segment != before.Scope.Segment))
+            {
+                await WatchLikeAsync(before, endpoint, modelVersion, before.Scope, ct);
+            }
         }
 
         foreach (var old in open.Where(m => m.ModelVersion != modelVersion))
@@ -222,31 +223,32 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
     }
 
     /// <summary>With the windows and thresholds of another version's monitor, against the version's own reference; without a pattern by default.</summary>
-    private async Task WatchLikeAsync(Monitoring.Monitor? pattern, string endpoint, string modelVersion, CancellationToken ct)
+    private async Task WatchLikeAsync(Monitoring.Monitor? pattern, string endpoint, string modelVersion, MonitorScope scope, CancellationToken ct)
     {
-        if (pattern is null)
+        if (pattern is null && !scope.Shadow)
         {
             await WatchByDefaultAsync(endpoint, modelVersion, ct);
         }
         else if (await references.FindAsync(endpoint, modelVersion, ct) is { } request)
         {
             // A feature that the new version does not have cannot be watched any more.
-            string[]? watched = pattern.Watched is null ? null : [.. pattern.Watched.Intersect(request.FeatureNames, StringComparer.Ordinal)];
+            string[]? watched = pattern?.Watched is null ? null : [.. pattern.Watched.Intersect(request.FeatureNames, StringComparer.Ordinal)];
             await monitors.WatchAsync(
                 Self,
                 request with
                 {
                     Watched = watched is { Length: > 0 } ? watched : null,
-                    Window = pattern.Window,
-                    Thresholds = pattern.Thresholds,
-                    ScoreOutput = pattern.ScoreOutput,
-                    PositiveFrom = pattern.PositiveFrom,
+                    Window = pattern?.Window ?? request.Window,
+                    Thresholds = pattern is null ? request.Thresholds : request.Fitting(pattern.Thresholds),
+                    ScoreOutput = pattern?.ScoreOutput ?? request.ScoreOutput,
+                    PositiveFrom = pattern?.PositiveFrom ?? request.PositiveFrom,
+                    Scope = scope,
                 },
                 ct);
         }
         else
         {
-            await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, pattern.Window, pattern.Thresholds, pattern.Ranking, pattern.Forecast, ct);
+            await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, pattern?.Window, pattern?.Thresholds.WithoutRows(), pattern?.Ranking, pattern?.Forecast, scope, ct);
         }
     }
 

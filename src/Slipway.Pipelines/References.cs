@@ -44,16 +44,17 @@ public sealed class References
     /// <param name="watched">The features to watch; null watches all.</param>
     /// <param name="ranking">How predictions make rankings; null is what stands beside the reference, or the version's tag.</param>
     /// <param name="forecast">How predictions make forecasts; null is what stands beside the reference, or the version's tag.</param>
+    /// <param name="scope">Which predictions are looked at; null is all that callers got, in one piece.</param>
     /// <param name="ct">Stops waiting.</param>
     /// <exception cref="SlipwayException">InvalidArgument when the stored reference cannot be read, or features are chosen and none is stored; Conflict when the version is watched in another way.</exception>
     public async Task<Monitoring.Monitor> WatchAsync(
-        Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, RankingRule? ranking, ForecastRule? forecast, CancellationToken ct) =>
+        Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, RankingRule? ranking, ForecastRule? forecast, MonitorScope? scope, CancellationToken ct) =>
         await FindAsync(endpoint, modelVersion, ct) is { } request
             ? await monitors.WatchAsync(
-                actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds, Watched = watched, Ranking = ranking ?? request.Ranking, Forecast = forecast ?? request.Forecast }, ct)
+                actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds, Watched = watched, Ranking = ranking ?? request.Ranking, Forecast = forecast ?? request.Forecast, Scope = scope ?? request.Scope }, ct)
             : watched is not null
                 ? throw SlipwayException.Invalid("the version cannot be watched", $"columns ({string.Join(", ", watched)}) are chosen among those of a reference, and none is stored for {modelVersion}", "give a reference file, or watch all columns")
-                : await WatchFirstWindowAsync(actor, endpoint, modelVersion, window, thresholds, ranking, forecast, ct);
+                : await WatchFirstWindowAsync(actor, endpoint, modelVersion, window, thresholds, ranking, forecast, scope, ct);
 
     /// <summary>Watches a version on an endpoint against the rows of a file.</summary>
     /// <param name="actor">Who.</param>
@@ -63,10 +64,11 @@ public sealed class References
     /// <param name="window">How event time is cut; null is weeks.</param>
     /// <param name="thresholds">When points alert; null is the defaults.</param>
     /// <param name="watched">The features to watch; null watches all.</param>
+    /// <param name="scope">Which predictions are looked at; null is all that callers got, in one piece.</param>
     /// <param name="ct">Stops waiting.</param>
     /// <exception cref="SlipwayException">InvalidArgument when the file does not fit the version; Conflict when the version is watched in another way.</exception>
-    public Task<Monitoring.Monitor> WatchFileAsync(Actor actor, string endpoint, string modelVersion, ReferenceFile file, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, CancellationToken ct) =>
-        WatchFileAsync(actor, endpoint, modelVersion, file, [], window, thresholds, watched, ct);
+    public Task<Monitoring.Monitor> WatchFileAsync(Actor actor, string endpoint, string modelVersion, ReferenceFile file, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, MonitorScope? scope, CancellationToken ct) =>
+        WatchFileAsync(actor, endpoint, modelVersion, file, [], window, thresholds, watched, scope, ct);
 
     /// <summary>Watches a version on an endpoint against the rows of a dataset version, which the monitor's reference names as its source.</summary>
     /// <param name="actor">Who.</param>
@@ -77,10 +79,11 @@ public sealed class References
     /// <param name="window">How event time is cut; null is weeks.</param>
     /// <param name="thresholds">When points alert; null is the defaults.</param>
     /// <param name="watched">The features to watch; null watches all.</param>
+    /// <param name="scope">Which predictions are looked at; null is all that callers got, in one piece.</param>
     /// <param name="ct">Stops waiting.</param>
     /// <exception cref="SlipwayException">NotFound for the dataset, the version or the file; InvalidArgument when it does not fit the model's version; Conflict when that is watched in another way.</exception>
     public async Task<Monitoring.Monitor> WatchDatasetAsync(
-        Actor actor, string endpoint, string modelVersion, DatasetReference dataset, ReferenceFile file, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, CancellationToken ct)
+        Actor actor, string endpoint, string modelVersion, DatasetReference dataset, ReferenceFile file, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, MonitorScope? scope, CancellationToken ct)
     {
         var version = await datasets.GetVersionAsync(dataset.Name, dataset.Version, ct);
         DataFile[] tables = [.. version.Files.Where(f => dataset.Path is null ? f.Rows is not null : f.Path == dataset.Path)];
@@ -102,7 +105,7 @@ public sealed class References
                 await content.CopyToAsync(kept, ct);
             }
 
-            return await WatchFileAsync(actor, endpoint, modelVersion, file with { Path = copy, Name = $"{dataset} ({table.Path})" }, [version.Subject], window, thresholds, watched, ct);
+            return await WatchFileAsync(actor, endpoint, modelVersion, file with { Path = copy, Name = $"{dataset} ({table.Path})" }, [version.Subject], window, thresholds, watched, scope, ct);
         }
         finally
         {
@@ -111,17 +114,17 @@ public sealed class References
     }
 
     private async Task<Monitoring.Monitor> WatchFileAsync(
-        Actor actor, string endpoint, string modelVersion, ReferenceFile file, IReadOnlyList<Subject> sources, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, CancellationToken ct)
+        Actor actor, string endpoint, string modelVersion, ReferenceFile file, IReadOnlyList<Subject> sources, WindowRule? window, Thresholds? thresholds, IReadOnlyList<string>? watched, MonitorScope? scope, CancellationToken ct)
     {
         var version = await models.ResolveAsync(modelVersion, ct);
-        var request = await Task.Run(() => file.Read(FeatureNames(version.Signature)), ct) with { Endpoint = endpoint, ModelVersion = $"{version.Name}/{version.Version}", Watched = watched };
+        var request = await Task.Run(() => file.Read(FeatureNames(version.Signature)), ct) with { Endpoint = endpoint, ModelVersion = $"{version.Name}/{version.Version}", Watched = watched, Scope = scope ?? MonitorScope.All };
         return await monitors.WatchAsync(
             actor, request with { Window = window ?? request.Window, Thresholds = thresholds ?? request.Thresholds, Reference = request.Reference with { Sources = sources } }, ct);
     }
 
     /// <summary>What a version predicts is told from its outputs, or, where these tell nothing, by who asks or by the version's tags.</summary>
     internal async Task<Monitoring.Monitor> WatchFirstWindowAsync(
-        Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, RankingRule? ranking, ForecastRule? forecast, CancellationToken ct)
+        Actor actor, string endpoint, string modelVersion, WindowRule? window, Thresholds? thresholds, RankingRule? ranking, ForecastRule? forecast, MonitorScope? scope, CancellationToken ct)
     {
         var version = await models.ResolveAsync(modelVersion, ct);
         if (ranking is null && forecast is null)
@@ -129,7 +132,7 @@ public sealed class References
             (ranking, forecast) = (Tagged<RankingRule>(version, RankingTag), Tagged<ForecastRule>(version, ForecastTag));
         }
 
-        return await monitors.WatchFirstWindowAsync(actor, endpoint, $"{version.Name}/{version.Version}", FeatureNames(version.Signature), window, thresholds, ranking, forecast, ct);
+        return await monitors.WatchFirstWindowAsync(actor, endpoint, $"{version.Name}/{version.Version}", FeatureNames(version.Signature), window, thresholds, ranking, forecast, scope, ct);
     }
 
     private static T? Tagged<T>(ModelVersion version, string tag)

@@ -9,7 +9,7 @@ internal static class MonitorCommand
 {
     private static readonly Column[] Columns =
     [
-        new("MONITOR", "id"), new("ENDPOINT", "endpoint"), new("VERSION", "modelVersion"), new("TYPE", "type"), new("BASELINE", "baseline"), new("WINDOW", "window.period"), new("CREATED", "createdAt"), new("ROWS", "referenceRows", wide: true), new("FEATURES", "featureNames", wide: true), new("REFERENCE", "referenceHash", wide: true),
+        new("MONITOR", "id"), new("ENDPOINT", "endpoint"), new("VERSION", "modelVersion"), new("TYPE", "type"), new("BASELINE", "baseline"), new("SEGMENT", "scope.segment"), new("LIMITS", "thresholds.limits", wide: true), new("WINDOW", "window.period"), new("CREATED", "createdAt"), new("ROWS", "referenceRows", wide: true), new("FEATURES", "featureNames", wide: true), new("REFERENCE", "referenceHash", wide: true),
     ];
 
     private static readonly string[] Metrics =
@@ -99,11 +99,16 @@ internal static class MonitorCommand
         var lower = new Option<string?>("--lower") { Description = "Column of the lower end of a forecast's interval; the model's outputs are then forecast, lower and upper end", HelpName = "column" };
         var upper = new Option<string?>("--upper") { Description = "Column of the upper end", HelpName = "column" };
         var watch = new Option<string[]>("--watch") { Description = "Only these features", AllowMultipleArgumentsPerToken = true, HelpName = "column" };
+        var limits = new Option<string?>("--limits") { Description = "What the limits of the metric that performance is judged by are made from; reference when absent" };
+        limits.AcceptOnlyFromAmong("reference", "trailing", "quantile", "seasonal", "bootstrap", "leave_one_window_out");
+        var segment = new Option<string?>("--segment") { Description = "Only predictions for which this holds, such as \"region = 3 and age >= 65\"", HelpName = "conditions" };
+        var by = new Option<string[]>("--by") { Description = "Measure performance, and how far groups are apart, by the groups of these features too; A|B is two together", AllowMultipleArgumentsPerToken = true, HelpName = "column" };
+        var shadow = new Option<bool>("--shadow") { Description = "Watch the answers to copies of requests (a mirror's) instead of those that callers got" };
         return new Verb(
             "create", "Watches a version on an endpoint",
             "slipway monitor create late flights/3 --reference dataset:validation@v3 --score p --target late",
             "slipway monitor create prices prices/1 --reference sold.csv --type regression --score predicted --target price --window day --watch area age")
-            .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, lateness, recompute, watch)
+            .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, lateness, recompute, watch, segment, by, shadow, limits)
             .Does(globals, terminal, async s =>
             {
                 var monitor = new
@@ -119,8 +124,10 @@ internal static class MonitorCommand
                     upper = s.Value(upper),
                     ranking = s.Value(query) is null && s.Value(depth) is null ? null : new { query = s.Value(query) ?? "request", k = s.Value(depth) ?? 10 },
                     forecast = s.Value(horizon) is { } steps ? new { horizon = steps, season = s.Value(season) ?? 1, lowerOutput = s.Value(lower) is null ? (int?)null : 1, upperOutput = s.Value(upper) is null ? (int?)null : 2 } : null,
+                    thresholds = s.Value(limits) is { } rule ? new { limits = rule } : null,
                     watch = s.Value(watch) is { Length: > 0 } columns ? columns : null,
                     reference = s.Value(reference) is { } rows && OfDataset(rows) ? rows : null,
+                    scope = s.Value(segment) is null && s.Value(by) is not { Length: > 0 } && !s.Value(shadow) ? null : new { segment = s.Value(segment), by = s.Value(by) ?? [], shadow = s.Value(shadow) },
                 };
                 Column[] shown = [.. Columns.Select(c => c with { Wide = false })];
                 if (s.Value(reference) is not { } file || OfDataset(file))

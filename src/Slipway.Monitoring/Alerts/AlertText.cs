@@ -34,6 +34,7 @@ internal static class AlertText
         "missing_rate" => $"`{m.Column}` is missing in {Percent(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Percent(m.Threshold)})",
         "concept_gap" => $"realized {Primary(reference)} is {Number(m.Value)} away from what the {(reference.Type == ModelType.Binary ? "scores" : "predictions")} promise (above {Number(m.Threshold)}): the relation of inputs and outcomes has changed",
         "unseen_rate" => $"`{m.Column}` has values that the reference does not have in {Percent(m.Value)} of the rows (above {Percent(m.Threshold)})",
+        _ when Families.Of(m.Metric) == Families.Fairness => $"the {MetricNames.Of(m.Metric)} between groups of `{m.Column}` is {Number(m.Value)} (below {Number(m.Threshold)}, and not by chance)",
         "error_rate" => $"{Percent(m.Value)} of the requests failed (above {Percent(m.Threshold)})",
         "latency_p95" => $"95 of 100 requests took up to {Number(m.Value)} ms (above {Number(m.Threshold)} ms)",
         _ when reference.Before(m.Metric, m.Column) is { } before => $"{MetricNames.Of(m.Metric)}{Of(m.Column)} {(m.Value < m.Threshold ? "fell" : "rose")} to {Number(m.Value)} ({(m.Value < m.Threshold ? "below" : "above")} {Number(m.Threshold)}, reference {Number(before.Value)}; {Covered(m, window)})",
@@ -106,14 +107,17 @@ public static class Families
     /// <summary>Requests fail or take too long.</summary>
     public const string Operation = "operation";
 
-    internal static readonly string[] All = [Drift, Quality, Performance, Concept, Operation];
+    /// <summary>A model treats groups unlike: a rate of one is under four fifths of another's, and not by chance.</summary>
+    public const string Fairness = "fairness";
+
+    internal static readonly string[] All = [Drift, Quality, Performance, Concept, Operation, Fairness];
 
     /// <summary>Whether an alert of this family says that nothing is known, rather than that something is wrong with the model.</summary>
     public static bool IsBlind(string family) => family is NoData or MonitorError;
 
     internal static string OfRule(string name) => $"rule:{name}";
 
-    internal static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, "missing_rate" or "unseen_rate" => Quality, "concept_gap" => Concept, "error_rate" or "latency_p95" => Operation, "rows" or "auc_gap" or "rmse_gap" or "throughput" or "latency_p50" or "latency_p99" => "", _ => Performance };
+    internal static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, "missing_rate" or "unseen_rate" => Quality, "concept_gap" => Concept, "error_rate" or "latency_p95" => Operation, "rows" or "auc_gap" or "rmse_gap" or "throughput" or "latency_p50" or "latency_p99" => "", _ when metric.StartsWith(MetricNames.Grouped, StringComparison.Ordinal) || metric.EndsWith("_difference", StringComparison.Ordinal) => "", _ when metric.EndsWith("_ratio", StringComparison.Ordinal) => Fairness, _ => Performance };
 
     /// <summary>Whether rules of a family rank their breaches by the point's level; in other families every breach is major.</summary>
     internal static bool HasLevels(string family) => family is Drift or Concept;

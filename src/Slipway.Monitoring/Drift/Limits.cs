@@ -100,6 +100,10 @@ public sealed record Limits(double? Lower, double? Upper, string Rule, int Input
             : Drawn(rows, windowRows, (_, window) => metric(window), least, most, upperOnly: false, seed);
     }
 
+    /// <summary>The same from windows that are drawn from the rows with replacement, however many would fit.</summary>
+    public static Limits OfBootstrap(int rows, int windowRows, Func<IReadOnlyList<int>, double> metric, double? least = null, double? most = null, int seed = 1) =>
+        Drawn(rows, windowRows, (_, window) => metric(window), least, most, upperOnly: false, seed);
+
     /// <summary>
     /// The upper limit of a distance from the rows of the reference. Under ten windows each is compared with the rows outside it only; under six, windows are
     /// drawn with replacement and compared with the rows that were not drawn.

@@ -59,7 +59,22 @@ public static class LimitRule
     /// <summary>The windows before that begin at the same hour of the week, as <see cref="Trailing"/>.</summary>
     public const string Seasonal = "seasonal";
 
-    internal static readonly string[] All = [Reference, Trailing, Quantile, Seasonal];
+    /// <summary>
+    /// The reference's rows: 200 windows of as many rows are drawn from them with replacement; three standard deviations of the metric over these. Worse than chance makes
+    /// windows of this size, without what matters.
+    /// </summary>
+    public const string Bootstrap = "bootstrap";
+
+    /// <summary>
+    /// The reference's rows in their order: how much worse consecutive windows of as many rows are than the rest of the reference, mean and three standard deviations; with ten
+    /// windows or more, than all of it, and with less than six as <see cref="Bootstrap"/>. So what changes within the reference does not alert.
+    /// </summary>
+    public const string LeaveOneWindowOut = "leave_one_window_out";
+
+    internal static readonly string[] All = [Reference, Trailing, Quantile, Seasonal, Bootstrap, LeaveOneWindowOut];
+
+    /// <summary>Whether limits by a rule are made from single labelled rows of the reference.</summary>
+    internal static bool TakesRows(string rule) => rule is Bootstrap or LeaveOneWindowOut;
 }
 
 /// <summary>When a point alerts. Defaults are those of the drift decision described at the monitor guide.</summary>
@@ -107,10 +122,10 @@ public sealed record Thresholds
     /// <summary>The least rise of log loss that alerts, in nats; null (default) shows log loss without judging it, since it moves with the base rate.</summary>
     public double? LogLossRise { get; init; }
 
-    /// <summary>A value of <see cref="LimitRule"/>; other rules than the default need no reference with labels.</summary>
+    /// <summary>A value of <see cref="LimitRule"/>; the rules of earlier windows need no reference with labels.</summary>
     public string Limits { get; init; } = LimitRule.Reference;
 
-    /// <summary>With another rule than the reference: how many windows before are looked at, 6 to 400.</summary>
+    /// <summary>With a rule of the windows before: how many before are looked at, 6 to 400.</summary>
     public int LimitWindows { get; init; } = 28;
 
     /// <summary>The least change of a column's missing rate that matters; it must also exceed three standard errors.</summary>
@@ -136,4 +151,7 @@ public sealed record Thresholds
 
     /// <summary>A firing drift rule is clear when its index is not significant or its material part is below this share of the level that fires; between that and the level it goes on firing. Lost performance ends alike when the loss is at most this share of the loss that fires.</summary>
     public double ClearBelow { get; init; } = 0.8;
+
+    /// <summary>The same for a version that has no reference with outcomes: limits that would be drawn from its rows are those of the default rule.</summary>
+    public Thresholds WithoutRows() => LimitRule.TakesRows(Limits) ? this with { Limits = LimitRule.Reference } : this;
 }

@@ -81,13 +81,16 @@ public sealed class Baselines
     public async Task<Monitor> RebaseAsync(Actor actor, string monitorId, DateTimeOffset windowStart, CancellationToken ct)
     {
         Monitor monitor = await monitors.GetAsync(monitorId, ct);
-        MonitorConfig config = await database.ReadAsync(async s => (await s.FindAsync<MonitorRow>($"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE id = @monitorId", new { monitorId }))!.ReadConfig(), ct);
+        MonitorRow row = (await database.ReadAsync(s => s.FindAsync<MonitorRow>($"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE id = @monitorId", new { monitorId }), ct))!;
+        MonitorConfig config = row.ReadConfig();
+        Func<Func<int, float>, bool>? segment = config.Segment();
         long from = Time.ToMicros(windowStart), to = Time.ToMicros(config.Window.EndOf(windowStart));
-        Dictionary<string, KnownLabel> known = await labels.InForceAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
+        Dictionary<string, KnownLabel> known = await labels.InForceAsync(monitor.Endpoint, MonitorWork.LabelsOf(row, config), from, to, ct);
         var rows = new Dictionary<string, Prediction>(StringComparer.Ordinal);
-        await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct))
+        await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, config.Kind, from, to, ct))
         {
-            if (prediction.Status < 400 && (prediction.Features.Count == config.FeatureNames.Count || monitor.Baseline == BaselineKind.Awaited) && rows.Count < MostRows)
+            if (prediction.Status < 400 && (prediction.Features.Count == config.FeatureNames.Count || monitor.Baseline == BaselineKind.Awaited)
+                && (segment is null || (prediction.Features.Count == config.FeatureNames.Count && segment(i => prediction.Features[i]))) && rows.Count < MostRows)
             {
                 rows[prediction.Id] = prediction;
             }

@@ -76,6 +76,9 @@ public sealed record Monitor(
 
     /// <summary>Who stopped it; null while it watches, and for monitors that ended before this was kept.</summary>
     public string? StoppedBy { get; init; }
+
+    /// <summary>Which of the version's predictions it looks at, and what performance is broken down by.</summary>
+    public MonitorScope Scope { get; init; } = MonitorScope.All;
 }
 
 /// <summary>What the windows of a monitor are compared with.</summary>

@@ -6,7 +6,7 @@ namespace Slipway.Monitoring;
 /// <summary>A monitor as the table keeps it.</summary>
 internal sealed class MonitorRow
 {
-    public const string Columns = "id AS Id, endpoint AS Endpoint, model_version AS ModelVersion, config AS Config, config_digest AS ConfigDigest, reference AS Reference, reference_rows AS ReferenceRows, reference_auc AS ReferenceAuc, reference_value AS ReferenceValue, baseline AS Baseline, stopped_by AS StoppedBy, next_us AS NextUs, watermark_us AS WatermarkUs, created_by AS CreatedBy, created_us AS CreatedUs, stopped_us AS StoppedUs, last_error AS LastError";
+    public const string Columns = "id AS Id, endpoint AS Endpoint, model_version AS ModelVersion, config AS Config, config_digest AS ConfigDigest, reference AS Reference, reference_rows AS ReferenceRows, reference_auc AS ReferenceAuc, reference_value AS ReferenceValue, baseline AS Baseline, stopped_by AS StoppedBy, next_us AS NextUs, watermark_us AS WatermarkUs, created_by AS CreatedBy, created_us AS CreatedUs, stopped_us AS StoppedUs, last_error AS LastError, scope AS Scope";
 
     public string Id { get; set; } = "";
 
@@ -42,6 +42,8 @@ internal sealed class MonitorRow
 
     public string? LastError { get; set; }
 
+    public string Scope { get; set; } = "";
+
     public Watched Watched => new(Id, Endpoint, ModelVersion);
 
     public MonitorConfig ReadConfig() => JsonSerializer.Deserialize<MonitorConfig>(Config, CanonicalJson.Options)
@@ -65,6 +67,7 @@ internal sealed class MonitorRow
             Forecast = config.Forecast,
             Baseline = Baseline,
             StoppedBy = StoppedBy,
+            Scope = config.Scope ?? MonitorScope.All,
         };
     }
 
@@ -195,8 +198,8 @@ internal sealed class WindowRow
         "UPDATE monitoring_windows SET phase = @Phase, revision = @Revision, final_rows = @FinalRows, measured_rows = @MeasuredRows, late_rows = @LateRows, label_version = @LabelVersion, made_us = @MadeUs WHERE monitor = @monitor AND start_us = @StartUs AND revision = @expected AND phase = @was",
         new { monitor, after.StartUs, after.Phase, after.Revision, after.FinalRows, after.MeasuredRows, after.LateRows, after.LabelVersion, after.MadeUs, expected = before.Revision, was = before.Phase }) > 0;
 
-    /// <summary>Marks the judged windows in which a prediction took part; those of monitors that have ended stay marked.</summary>
+    /// <summary>Marks the judged windows in which a prediction took part, or a copy of its request; those of monitors that have ended stay marked.</summary>
     public static Task StaleAsync(Tx tx, string endpoint, string model, long at) => tx.ExecuteAsync(
-        "UPDATE monitoring_windows SET phase = 'stale' WHERE phase = 'final' AND start_us <= @at AND end_us > @at AND monitor IN (SELECT id FROM monitoring_monitors WHERE endpoint = @endpoint AND model_version = @model)",
+        "UPDATE monitoring_windows SET phase = 'stale' WHERE phase = 'final' AND start_us <= @at AND end_us > @at AND monitor IN (SELECT id FROM monitoring_monitors WHERE endpoint = @endpoint AND (model_version = @model OR scope LIKE 'shadow:%'))",
         new { endpoint, model, at });
 }

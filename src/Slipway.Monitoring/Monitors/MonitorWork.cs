@@ -25,6 +25,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
     private static readonly TimeSpan LateInterval = TimeSpan.FromMinutes(1);
     private readonly ConcurrentDictionary<string, SeenParts> seenParts = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, MonitorReference> references = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<(string Reference, string Rule, int Rows), Limits> drawn = new();
 
     public string Kind => "monitor";
 
@@ -82,8 +83,9 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         await labels.JoinParkedAsync(monitor.Endpoint, ct);
         MonitorConfig config = monitor.ReadConfig();
         MonitorReference reference = await ReferenceAsync(monitor, config, ct);
+        DateTimeOffset whole = await archive.WholeAsync(ct);
         (long stream, _, long latest) = await archive.ExtentAsync(monitor.Endpoint, null, ct);
-        IReadOnlyList<ArchivePart> parts = await archive.PartsAsync(monitor.Endpoint, monitor.ModelVersion, ct);
+        IReadOnlyList<ArchivePart> parts = await archive.PartsAsync(monitor.Endpoint, monitor.ModelVersion, config.Kind, ct);
         (long own, long first, long last) = parts.Count == 0 ? (0, 0, 0) : (parts.Sum(p => p.Rows), parts.Min(p => p.First), parts.Max(p => p.Last));
         int written = await LateAsync(monitor, config, reference, parts, ct);
         if (stream > 0 && own > 0)
@@ -93,7 +95,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
             DateTimeOffset watermark = seen - config.Window.Lateness;
             DateTimeOffset start = monitor.NextUs is { } next ? Time.FromMicros(next) : config.Window.StartOf(Time.FromMicros(first));
             DateTimeOffset idle = config.Window.StartOf(Time.FromMicros(last)) + (EmptyWindows + 1) * config.Window.Length;
-            for (int i = 0; i < WindowsAtOnce && config.Window.EndOf(start) <= watermark && start < idle; i++)
+            for (int i = 0; i < WindowsAtOnce && config.Window.EndOf(start) <= watermark && config.Window.EndOf(start) <= whole && start < idle; i++)
             {
                 try
                 {
@@ -118,7 +120,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
                 monitor.NextUs = Time.ToMicros(start);
             }
 
-            if (config.Window.EndOf(start) > watermark)
+            if (config.Window.EndOf(start) > watermark || config.Window.EndOf(start) > whole)
             {
                 await LookAheadAsync(monitor, config, reference, start, seen < idle ? seen : idle, ct);
             }
@@ -178,10 +180,11 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
     {
         long from = Time.ToMicros(start), to = Time.ToMicros(config.Window.EndOf(start));
         var rows = new List<Prediction>();
+        Func<Func<int, float>, bool>? segment = config.Segment();
         int step = 1, at = 0;
-        await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct))
+        await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, config.Kind, from, to, ct))
         {
-            if (prediction.Status is < 200 or > 299 || at++ % step != 0)
+            if (prediction.Status is < 200 or > 299 || (segment is not null && (prediction.Features.Count != config.FeatureNames.Count || !segment(i => prediction.Features[i]))) || at++ % step != 0)
             {
                 continue;
             }
@@ -235,6 +238,9 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
             CancellationToken.None);
     }
 
+    /// <summary>Outcomes of copies are those of the requests that callers sent, whichever version answered them.</summary>
+    internal static string? LabelsOf(MonitorRow monitor, MonitorConfig config) => config.Kind == PredictionKind.Shadow ? null : monitor.ModelVersion;
+
     private static string Reason(Exception e) => e is SlipwayException s ? s.Sentence : $"{e.GetType().Name}: {e.Message}";
 
     private static WindowRow Measured(MonitorConfig config, DateTimeOffset start, string phase, WindowMeasure measure, long labelVersion, long now) => new()
@@ -260,7 +266,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
             long from = Time.ToMicros(start), to = Time.ToMicros(config.Window.EndOf(start)), now = clock.NowMicros();
             WindowRow? before = await database.ReadAsync(s => s.FindAsync<WindowRow>($"SELECT {WindowRow.Columns} FROM monitoring_windows WHERE monitor = @Id AND start_us = @from", new { monitor.Id, from }), ct);
             if (before is not null
-                && (now - before.MadeUs < pause.Ticks / TimeSpan.TicksPerMicrosecond || await archive.CountAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct) == before.MeasuredRows))
+                && (now - before.MadeUs < pause.Ticks / TimeSpan.TicksPerMicrosecond || await archive.CountAsync(monitor.Endpoint, monitor.ModelVersion, config.Kind, from, to, ct) == before.MeasuredRows))
             {
                 continue;
             }
@@ -307,7 +313,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         int written = 0;
         foreach (WindowRow window in windows.Reverse())
         {
-            long rows = await archive.CountAsync(monitor.Endpoint, monitor.ModelVersion, window.StartUs, window.EndUs, ct);
+            long rows = await archive.CountAsync(monitor.Endpoint, monitor.ModelVersion, config.Kind, window.StartUs, window.EndUs, ct);
             long counted = window.FinalRows < 0 ? rows : window.FinalRows, late = Math.Max(0, rows - counted);
             if (late == window.LateRows && counted == window.FinalRows)
             {
@@ -345,7 +351,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
 
         foreach (WindowRow window in newest.Reverse().Where(w => w.Phase != WindowPhase.Stale))
         {
-            if (await labels.VersionAsync(monitor.Endpoint, monitor.ModelVersion, window.StartUs, window.EndUs, ct) != window.LabelVersion)
+            if (await labels.VersionAsync(monitor.Endpoint, LabelsOf(monitor, config), window.StartUs, window.EndUs, ct) != window.LabelVersion)
             {
                 written += await ReviseAsync(monitor, config, reference, window, whole: false, ct);
             }
@@ -435,12 +441,12 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         DateTimeOffset end = config.Window.EndOf(start);
         long from = Time.ToMicros(start), to = Time.ToMicros(end);
         // The version is read first: a label that comes in between makes one more revision, never a lost one.
-        long version = await labels.VersionAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
-        Dictionary<string, KnownLabel> known = await labels.InForceAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct);
+        long version = await labels.VersionAsync(monitor.Endpoint, LabelsOf(monitor, config), from, to, ct);
+        Dictionary<string, KnownLabel> known = await labels.InForceAsync(monitor.Endpoint, LabelsOf(monitor, config), from, to, ct);
         IReadOnlyList<double> latencies = await database.ReadAsync(
             s => s.QueryAsync<double>("SELECT value FROM monitoring_points WHERE monitor = @Id AND metric = 'latency_p95' AND state = 'ok' AND start_us < @from ORDER BY start_us DESC LIMIT @most", new { monitor.Id, from, most = OperationWindow.MostEarlier }), ct);
         var measure = new WindowMeasure(config, reference, start, end, latencies);
-        await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, from, to, ct))
+        await foreach (Prediction prediction in archive.ScanAsync(monitor.Endpoint, monitor.ModelVersion, config.Kind, from, to, ct))
         {
             measure.Add(prediction, known.TryGetValue(prediction.Id, out KnownLabel value) ? value : null);
         }
@@ -471,6 +477,12 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
                 continue;
             }
 
+            if (LimitRule.TakesRows(t.Limits))
+            {
+                limited.Add(reference.Judgements is null || point.Value is null ? point : Limited(point, t.Limits, LimitsOf(monitor.Reference, reference, t.Limits, point.N)));
+                continue;
+            }
+
             // Of each earlier window its newest revision; a season takes those of the same hour of the week, so more are looked at.
             long start = Time.ToMicros(point.WindowStart);
             IReadOnlyList<EarlierRow> rows = await database.ReadAsync(
@@ -483,6 +495,29 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         }
 
         return limited;
+    }
+
+    /// <summary>Limits from the reference's rows. Windows of nearly one size share them: the number of rows counts in two digits, rounded down, which makes limits a little wider.</summary>
+    private Limits LimitsOf(string hash, MonitorReference reference, string rule, long n)
+    {
+        int step = (int)Math.Pow(10, Math.Max(0, Math.Floor(Math.Log10(Math.Max(1, n))) - 1)), rows = (int)Math.Min(n / step * step, JudgedRows.MostOfAWindow);
+        if (drawn.Count >= CachedReferences * 16)
+        {
+            drawn.Clear();
+        }
+
+        return drawn.GetOrAdd((hash, rule, rows), key => reference.Judgements!.LimitsOf(key.Rule, reference.Type, key.Rows));
+    }
+
+    /// <summary>A point under limits of the reference's rows.</summary>
+    private static MonitorPoint Limited(MonitorPoint point, string rule, Limits limits)
+    {
+        bool highIsBad = point.Metric == "mae";
+        (double? lower, double? upper) = (highIsBad ? null : limits.Lower, highIsBad ? limits.Upper : null);
+        string state = point.Value < lower || point.Value > upper ? PointState.Alert : PointState.Ok;
+        // Drawn windows follow from the reference and the seed; the others are few.
+        string detail = With(point.Detail, new { rule, method = limits.Rule, windows = limits.Inputs, windowRows = limits.WindowRows, seed = limits.Seed, values = limits.Seed is null ? limits.Values : null });
+        return point with { Lower = lower, Upper = upper, State = state, Detail = detail, Clear = state != PointState.Alert };
     }
 
     /// <summary>A point under limits of earlier windows; without limits while these are too few.</summary>

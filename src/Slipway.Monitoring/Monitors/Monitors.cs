@@ -32,6 +32,7 @@ public sealed class Monitors
     /// <exception cref="SlipwayException">InvalidArgument with every problem of the request; Conflict when the version is watched on this endpoint with another reference or rule.</exception>
     public async Task<Monitor> WatchAsync(Actor actor, WatchRequest request, CancellationToken ct)
     {
+        request = request with { Scope = request.Scope.Normal() };
         Validate(request);
         byte[] config = CanonicalJson.Serialize(MonitorConfig.Of(request));
         MonitorReference reference = MonitorReference.Freeze(request);
@@ -49,6 +50,7 @@ public sealed class Monitors
             ReferenceRows = reference.Rows,
             ReferenceAuc = reference.Performance?.Auc,
             ReferenceValue = reference.Judged?.Value,
+            Scope = request.Scope.Key,
             CreatedBy = actor.Name,
             CreatedUs = clock.NowMicros(),
         };
@@ -69,14 +71,17 @@ public sealed class Monitors
     /// <param name="thresholds">When points alert; null is the defaults.</param>
     /// <param name="ranking">Says that it ranks, which outputs do not tell.</param>
     /// <param name="forecast">Says that it forecasts, which outputs do not tell.</param>
+    /// <param name="scope">Which predictions are looked at; null is all that callers got.</param>
     /// <param name="ct">Cancels.</param>
     /// <exception cref="SlipwayException">Conflict when the version is watched on this endpoint in another way; InvalidArgument when a rule does not fit the features.</exception>
     public async Task<Monitor> WatchFirstWindowAsync(
-        Actor actor, string endpoint, string modelVersion, IReadOnlyList<string> featureNames, WindowRule? window, Thresholds? thresholds, RankingRule? ranking, ForecastRule? forecast, CancellationToken ct)
+        Actor actor, string endpoint, string modelVersion, IReadOnlyList<string> featureNames, WindowRule? window, Thresholds? thresholds, RankingRule? ranking, ForecastRule? forecast, MonitorScope? scope, CancellationToken ct)
     {
+        scope = scope?.Normal() ?? MonitorScope.All;
         window ??= WindowRule.Day();
         window.Validate();
-        string[] problems = [.. (ranking?.Problems(featureNames) ?? []).Concat(forecast?.Problems(featureNames) ?? []), .. ranking is not null && forecast is not null ? new[] { "a model ranks or forecasts, not both" } : []];
+        string[] problems = [.. (ranking?.Problems(featureNames) ?? []).Concat(forecast?.Problems(featureNames) ?? []), .. ranking is not null && forecast is not null ? new[] { "a model ranks or forecasts, not both" } : [], .. scope.Problems(featureNames, featureNames), .. thresholds is null ? [] : Problems(thresholds),
+            .. LimitRule.TakesRows(thresholds?.Limits ?? "") ? new[] { $"limits by {thresholds!.Limits} are drawn from rows of a reference with outcomes, and none is stored" } : []];
         if (problems.Length > 0)
         {
             throw SlipwayException.Invalid("the version cannot be watched", string.Join("; ", problems), "correct the request and send it again");
@@ -84,7 +89,7 @@ public sealed class Monitors
 
         byte[] config = CanonicalJson.Serialize(new MonitorConfig(
             featureNames.Distinct(StringComparer.Ordinal).Count() == featureNames.Count && featureNames.Count <= MostFeatures ? featureNames : [], null, [], window, thresholds ?? new Thresholds(), forecast?.LowerOutput is null ? -1 : 0, 0.5,
-            ranking is not null ? ModelType.Ranking : forecast is not null ? ModelType.Forecasting : ModelType.Binary, Ranking: ranking, Forecast: forecast));
+            ranking is not null ? ModelType.Ranking : forecast is not null ? ModelType.Forecasting : ModelType.Binary, Ranking: ranking, Forecast: forecast, Scope: MonitorConfig.Stored(scope)));
         var row = new MonitorRow
         {
             Id = Ids.New(),
@@ -93,6 +98,7 @@ public sealed class Monitors
             Config = System.Text.Encoding.UTF8.GetString(config),
             ConfigDigest = Digest.Sha256Hex(config),
             Baseline = BaselineKind.Awaited,
+            Scope = scope.Key,
             CreatedBy = actor.Name,
             CreatedUs = clock.NowMicros(),
         };
@@ -113,9 +119,9 @@ public sealed class Monitors
     public async Task<Monitor> GetAsync(string monitorId, CancellationToken ct) =>
         (await work.FindAsync(monitorId, ct))?.Read() ?? throw SlipwayException.NotFound("monitor", monitorId, "slipway monitor list");
 
-    /// <summary>The monitor that watches a version on an endpoint, or null.</summary>
+    /// <summary>The monitor that watches a version on an endpoint: what callers get of it, or else its answers to copies of their requests; null without either.</summary>
     public async Task<Monitor?> FindAsync(string endpoint, string modelVersion, CancellationToken ct) => (await database.ReadAsync(
-        s => s.FindAsync<MonitorRow>($"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE endpoint = @endpoint AND model_version = @modelVersion AND stopped_us IS NULL", new { endpoint, modelVersion }), ct))?.Read();
+        s => s.FindAsync<MonitorRow>($"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE endpoint = @endpoint AND model_version = @modelVersion AND scope IN ('', @shadow) AND stopped_us IS NULL ORDER BY scope LIMIT 1", new { endpoint, modelVersion, shadow = new MonitorScope { Shadow = true }.Key }), ct))?.Read();
 
     /// <summary>The latest revision of every point, by window, metric and column. Of more than <see cref="MostPoints"/> the newest windows.</summary>
     public async Task<IReadOnlyList<MonitorPoint>> PointsAsync(string monitorId, CancellationToken ct)
@@ -214,7 +220,7 @@ public sealed class Monitors
     private async Task<Monitor> CreateAsync(Tx tx, Actor actor, MonitorRow row, IReadOnlyList<Subject> sources)
     {
         MonitorRow? there = await tx.FindAsync<MonitorRow>(
-            $"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE endpoint = @Endpoint AND model_version = @ModelVersion AND stopped_us IS NULL", new { row.Endpoint, row.ModelVersion });
+            $"SELECT {MonitorRow.Columns} FROM monitoring_monitors WHERE endpoint = @Endpoint AND model_version = @ModelVersion AND scope = @Scope AND stopped_us IS NULL", new { row.Endpoint, row.ModelVersion, row.Scope });
         // Thresholds that are newer than a stored configuration stand at their defaults in it.
         if (there is not null && there.Reference == row.Reference && Digest.Sha256Hex(CanonicalJson.Serialize(there.ReadConfig())) == row.ConfigDigest)
         {
@@ -234,11 +240,11 @@ public sealed class Monitors
         else if (there is not null)
         {
             throw new SlipwayException(
-                ErrorCode.Conflict, $"{row.ModelVersion} on endpoint \"{row.Endpoint}\" is watched already", $"monitor {there.Id} has another {(there.Reference == row.Reference ? "rule" : "reference")}", $"slipway monitor stop {there.Id}, then watch again");
+                ErrorCode.Conflict, $"{row.ModelVersion} on endpoint \"{row.Endpoint}\" {(row.Scope.Length == 0 ? "" : $" ({row.Scope})")} is watched already", $"monitor {there.Id} has another {(there.Reference == row.Reference ? "rule" : "reference")}", $"slipway monitor stop {there.Id}, then watch again");
         }
 
         await tx.ExecuteAsync(
-            "INSERT INTO monitoring_monitors (id, endpoint, model_version, config, config_digest, reference, reference_rows, reference_auc, reference_value, baseline, created_by, created_us) VALUES (@Id, @Endpoint, @ModelVersion, @Config, @ConfigDigest, @Reference, @ReferenceRows, @ReferenceAuc, @ReferenceValue, @Baseline, @CreatedBy, @CreatedUs)",
+            "INSERT INTO monitoring_monitors (id, endpoint, model_version, config, config_digest, reference, reference_rows, reference_auc, reference_value, baseline, scope, created_by, created_us) VALUES (@Id, @Endpoint, @ModelVersion, @Config, @ConfigDigest, @Reference, @ReferenceRows, @ReferenceAuc, @ReferenceValue, @Baseline, @Scope, @CreatedBy, @CreatedUs)",
             row);
         Monitor monitor = row.Read();
         var body = new MonitorCreated(row.Id, row.Endpoint, row.ModelVersion, row.Reference, row.ReferenceRows, row.ReferenceAuc, row.ConfigDigest);
@@ -277,7 +283,28 @@ public sealed class Monitors
             problems.Add($"`{name}` is not a feature");
         }
 
+        problems.AddRange(r.Scope.Problems(r.FeatureNames, r.Watched ?? r.FeatureNames));
+        Check(r.Scope.By.Count == 0 || r.Type != ModelType.Ranking, "the queries of a ranking would be torn apart by groups of candidates: watch a segment instead");
         Thresholds t = r.Thresholds;
+        problems.AddRange(Problems(t));
+        Check(!LimitRule.TakesRows(t.Limits) || JudgedRows.Of(r) is not null, $"limits by {t.Limits} are drawn from rows of the reference with predictions and outcomes, of a binary, multiclass or regression model");
+        if (problems.Count > 0)
+        {
+            throw SlipwayException.Invalid("the version cannot be watched", string.Join("; ", problems), "correct the request and send it again");
+        }
+
+        void Check(bool fine, string problem)
+        {
+            if (!fine)
+            {
+                problems.Add(problem);
+            }
+        }
+    }
+
+    private static List<string> Problems(Thresholds t)
+    {
+        var problems = new List<string>();
         Check(0 <= t.Warn && t.Warn <= t.Major && t.Major <= t.Severe, $"drift levels {t.Warn}, {t.Major}, {t.Severe} do not rise");
         Check(DriftLevel.Rank(t.AlertFrom) > 0, $"alerts cannot begin at level '{t.AlertFrom}'");
         Check(t.DiscoveryRate is > 0 and < 1 && t.SingleAlpha is > 0 and < 1, "significance levels lie between 0 and 1");
@@ -286,10 +313,7 @@ public sealed class Monitors
         Check(LimitRule.All.Contains(t.Limits, StringComparer.Ordinal) && t.LimitWindows is >= Limits.LeastWindows and <= 400, $"limits come from {string.Join(", ", LimitRule.All)} over {Limits.LeastWindows} to 400 windows");
         Check(t.LeastLabelled >= 2 && t.LeastPerClass >= 1, "at least 2 labelled rows and 1 of each class are needed to judge");
         Check(Fits(t.ForWarn) && Fits(t.ForMajor) && t.ResolveAfter is >= 1 and <= AlertRule.LongestHistory, $"k of n needs 1 <= k <= n <= {AlertRule.LongestHistory}");
-        if (problems.Count > 0)
-        {
-            throw SlipwayException.Invalid("the version cannot be watched", string.Join("; ", problems), "correct the request and send it again");
-        }
+        return problems;
 
         static bool Fits(AlertFor rule) => rule.K >= 1 && rule.K <= rule.N && rule.N <= AlertRule.LongestHistory;
 

@@ -169,7 +169,7 @@ public sealed class Labels
 
         await archive.Log.CommitAsync(ct);
         var found = new Dictionary<string, LabelledPrediction>(StringComparer.Ordinal);
-        await foreach (Prediction p in archive.ScanAsync(endpoint, modelVersion, first, last, ct))
+        await foreach (Prediction p in archive.ScanAsync(endpoint, modelVersion, PredictionKind.Live, first, last, ct))
         {
             if (known.TryGetValue(p.Id, out KnownLabel label))
             {
@@ -221,7 +221,7 @@ public sealed class Labels
     internal async Task JoinParkedAsync(string endpoint, CancellationToken ct)
     {
         await archive.Log.CommitAsync(ct);
-        long written = archive.Log.Written;
+        long written = archive.Appended;
         if (parkedSeen.TryGetValue(endpoint, out long seen) && seen == written)
         {
             return;
@@ -258,12 +258,12 @@ public sealed class Labels
         }
     }
 
-    /// <summary>Labels in force of one model version by prediction id, for predictions with event time in [from, to).</summary>
-    internal async Task<Dictionary<string, KnownLabel>> InForceAsync(string endpoint, string model, long from, long to, CancellationToken ct)
+    /// <summary>Labels in force of one model version, or (null) of whichever answered, by prediction id, for predictions with event time in [from, to).</summary>
+    internal async Task<Dictionary<string, KnownLabel>> InForceAsync(string endpoint, string? model, long from, long to, CancellationToken ct)
     {
         IReadOnlyList<LabelRow> rows = await database.ReadAsync(
             s => s.QueryAsync<LabelRow>(
-                "SELECT prediction_id AS PredictionId, value AS Value, at_us AS AtUs FROM monitoring_labels WHERE endpoint = @endpoint AND model_version = @model AND event_us >= @from AND event_us < @to AND state = 'joined' AND is_current = 1",
+                $"SELECT prediction_id AS PredictionId, value AS Value, at_us AS AtUs FROM monitoring_labels WHERE endpoint = @endpoint{OfModel(model)} AND event_us >= @from AND event_us < @to AND state = 'joined' AND is_current = 1",
                 new { endpoint, model, from, to }),
             ct);
         return rows.ToDictionary(r => r.PredictionId, r => new KnownLabel(r.Value, Time.FromMicros(r.AtUs)), StringComparer.Ordinal);
@@ -283,11 +283,13 @@ public sealed class Labels
     }
 
     /// <summary>A number that changes whenever a label in force of that window is added or replaced: the sum of revisions plus one.</summary>
-    internal Task<long> VersionAsync(string endpoint, string model, long from, long to, CancellationToken ct) => database.ReadAsync(
+    internal Task<long> VersionAsync(string endpoint, string? model, long from, long to, CancellationToken ct) => database.ReadAsync(
         s => s.ScalarAsync<long>(
-            "SELECT CAST(COALESCE(SUM(revision + 1), 0) AS BIGINT) FROM monitoring_labels WHERE endpoint = @endpoint AND model_version = @model AND event_us >= @from AND event_us < @to AND state = 'joined' AND is_current = 1",
+            $"SELECT CAST(COALESCE(SUM(revision + 1), 0) AS BIGINT) FROM monitoring_labels WHERE endpoint = @endpoint{OfModel(model)} AND event_us >= @from AND event_us < @to AND state = 'joined' AND is_current = 1",
             new { endpoint, model, from, to }),
         ct);
+
+    private static string OfModel(string? model) => model is null ? "" : " AND model_version = @model";
 
     private static void Validate(string endpoint, IReadOnlyList<Label> labels)
     {

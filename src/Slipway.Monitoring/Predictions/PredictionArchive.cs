@@ -11,28 +11,45 @@ internal sealed record ArchivePart(string Segment, long Rows, long First, long L
 
 /// <summary>
 /// The read side of the prediction log and its long-term form: complete segments become Parquet blobs with one row in the database
-/// and one journal entry, which carries the digests that prove them. Reads join those blobs with the segments that are still open.
+/// and one journal entry, which carries the digests that prove them. Reads join those blobs with the segments that are still open, this node's and the others'.
 /// </summary>
-internal sealed partial class PredictionArchive(PredictionLog log, Database database, IBlobStore blobs, Journal journal, DataLayout layout, TimeProvider clock, ILogger<PredictionArchive> logger) : IDisposable
+internal sealed partial class PredictionArchive(PredictionLog log, NodeLogs nodes, Database database, IBlobStore blobs, Journal journal, DataLayout layout, TimeProvider clock, ILogger<PredictionArchive> logger) : IDisposable
 {
     private const string Columns = "id, endpoint, variant, model_version, entity_key, event_us, latency_us, status, features, outputs, segment, kind, reason, revision, primary_variant, primary_status, primary_latency_us";
 
     // Segments of earlier releases have none of these columns; a table without rows gives them their types.
     private const string NoDecisions = "SELECT NULL::UTINYINT AS kind, NULL::UTINYINT AS reason, NULL::BIGINT AS revision, NULL::VARCHAR AS primary_variant, NULL::INTEGER AS primary_status, NULL::BIGINT AS primary_latency_us WHERE false";
-    private const string IsLive = "COALESCE(kind, 0) = 0";
+    private static readonly string IsLive = Of(PredictionKind.Live);
     private static readonly Actor Self = Actor.System("predictions");
     private readonly SemaphoreSlim compacting = new(1, 1);
 
     public PredictionLog Log { get; } = log;
 
     /// <summary>Compacts every complete segment; returns how many. A segment whose row exists already (a crash behind the commit) is only removed.</summary>
-    public async Task<int> CompactAsync(CancellationToken ct)
+    public Task<int> CompactAsync(CancellationToken ct) => CompactAsync(Log, ct);
+
+    /// <summary>Compacts what processes that are gone have left in the shared folder.</summary>
+    public Task TakeOverAsync(CancellationToken ct) => nodes.TakeOverAsync(CompactAsync, ct);
+
+    /// <summary>The moment up to which everything that any node has appended can be read.</summary>
+    public async Task<DateTimeOffset> WholeAsync(CancellationToken ct)
+    {
+        await Log.CommitAsync(ct);
+        return nodes.Whole();
+    }
+
+    /// <summary>A number that changes whenever a row becomes readable.</summary>
+    public long Appended => Log.Written + nodes.Live().Sum(s => s.Length);
+
+    private IReadOnlyList<PredictionSegment> Live() => [.. nodes.Live(), .. Log.Live];
+
+    private async Task<int> CompactAsync(PredictionLog log, CancellationToken ct)
     {
         await compacting.WaitAsync(ct);
         try
         {
             int done = 0;
-            foreach (PredictionSegment segment in Log.Complete())
+            foreach (PredictionSegment segment in log.Complete())
             {
                 if (segment.Rows > 0)
                 {
@@ -40,7 +57,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
                     done++;
                 }
 
-                await Log.ForgetAsync(segment, ct);
+                await log.ForgetAsync(segment, ct);
             }
 
             return done;
@@ -58,7 +75,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
             return null;
         }
 
-        foreach (PredictionSegment segment in Log.Live.Reverse())
+        foreach (PredictionSegment segment in Live().Reverse())
         {
             if (segment.Find(id) is { } found)
             {
@@ -78,7 +95,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
     /// <summary>Predictions of one endpoint with event time in [from, to), newest first.</summary>
     public async Task<IReadOnlyList<Prediction>> ListAsync(string endpoint, long from, long to, int limit, CancellationToken ct)
     {
-        IReadOnlyList<PredictionSegment> live = Log.Live;
+        IReadOnlyList<PredictionSegment> live = Live();
         HashSet<string> deleted = await DeletedAsync(endpoint, from, to, ct);
         limit += deleted.Count;
         var found = live.SelectMany(s => s.Newest(endpoint, from, to, limit)).ToList();
@@ -92,20 +109,20 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
         return found.Where(p => !deleted.Contains(p.Id)).OrderByDescending(p => p.At).ThenByDescending(p => p.Id, StringComparer.Ordinal).Take(limit - deleted.Count).ToArray();
     }
 
-    /// <summary>All predictions of one model version on one endpoint with event time in [from, to), one by one, in no promised order.</summary>
-    public async IAsyncEnumerable<Prediction> ScanAsync(string endpoint, string model, long from, long to, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
+    /// <summary>All predictions of one kind of one model version on one endpoint with event time in [from, to), one by one, in no promised order.</summary>
+    public async IAsyncEnumerable<Prediction> ScanAsync(string endpoint, string model, PredictionKind kind, long from, long to, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
     {
         HashSet<string> deleted = await DeletedAsync(endpoint, from, to, ct);
-        IReadOnlyList<PredictionSegment> live = Log.Live;
-        foreach (Prediction p in live.SelectMany(s => s.Scan(endpoint, PredictionKind.Live, from, to)).Where(p => p.ModelVersion == model && !deleted.Contains(p.Id)))
+        IReadOnlyList<PredictionSegment> live = Live();
+        foreach (Prediction p in live.SelectMany(s => s.Scan(endpoint, kind, from, to)).Where(p => p.ModelVersion == model && !deleted.Contains(p.Id)))
         {
             yield return p;
         }
 
-        IReadOnlyList<string> files = await FilesAsync(endpoint, from, to, live, ct);
+        IReadOnlyList<string> files = await FilesAsync(endpoint, from, to, live, ct, kind);
         if (files.Count > 0)
         {
-            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE endpoint = $endpoint AND model_version = $model AND event_us >= $from AND event_us < $to AND {IsLive}";
+            string sql = $"SELECT {Columns} FROM {Source(files)} WHERE endpoint = $endpoint AND model_version = $model AND event_us >= $from AND event_us < $to AND {Of(kind)}";
             foreach (Prediction p in Read(sql, [("endpoint", endpoint), ("model", model), ("from", from), ("to", to)]))
             {
                 ct.ThrowIfCancellationRequested();
@@ -117,13 +134,13 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
         }
     }
 
-    /// <summary>How many rows <see cref="ScanAsync(string, string, long, long, CancellationToken)"/> would give, without reading what is in them.</summary>
-    public async Task<long> CountAsync(string endpoint, string model, long from, long to, CancellationToken ct)
+    /// <summary>How many rows <see cref="ScanAsync(string, string, PredictionKind, long, long, CancellationToken)"/> would give, without reading what is in them.</summary>
+    public async Task<long> CountAsync(string endpoint, string model, PredictionKind kind, long from, long to, CancellationToken ct)
     {
         HashSet<string> deleted = await DeletedAsync(endpoint, from, to, ct);
-        IReadOnlyList<PredictionSegment> live = Log.Live;
-        long rows = live.SelectMany(s => s.Scan(endpoint, PredictionKind.Live, from, to)).LongCount(p => p.ModelVersion == model && !deleted.Contains(p.Id));
-        IReadOnlyList<string> files = await FilesAsync(endpoint, from, to, live, ct);
+        IReadOnlyList<PredictionSegment> live = Live();
+        long rows = live.SelectMany(s => s.Scan(endpoint, kind, from, to)).LongCount(p => p.ModelVersion == model && !deleted.Contains(p.Id));
+        IReadOnlyList<string> files = await FilesAsync(endpoint, from, to, live, ct, kind);
         if (files.Count == 0)
         {
             return rows;
@@ -131,7 +148,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
 
         using var duck = Open();
         using var command = duck.CreateCommand();
-        command.CommandText = $"SELECT count(*) FROM {Source(files)} WHERE endpoint = $endpoint AND model_version = $model AND event_us >= $from AND event_us < $to AND {IsLive} AND id NOT IN (SELECT unnest($deleted))";
+        command.CommandText = $"SELECT count(*) FROM {Source(files)} WHERE endpoint = $endpoint AND model_version = $model AND event_us >= $from AND event_us < $to AND {Of(kind)} AND id NOT IN (SELECT unnest($deleted))";
         foreach ((string name, object value) in new (string, object)[] { ("endpoint", endpoint), ("model", model), ("from", from), ("to", to), ("deleted", deleted.ToList()) })
         {
             command.Parameters.Add(new DuckDBParameter(name, value));
@@ -144,7 +161,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
     public async IAsyncEnumerable<Prediction> ScanAsync(string endpoint, PredictionKind kind, long from, long to, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
     {
         HashSet<string> deleted = await DeletedAsync(endpoint, from, to, ct);
-        IReadOnlyList<PredictionSegment> live = Log.Live;
+        IReadOnlyList<PredictionSegment> live = Live();
         foreach (Prediction p in live.SelectMany(s => s.Scan(endpoint, kind, from, to)).Where(p => !deleted.Contains(p.Id)))
         {
             yield return p;
@@ -155,7 +172,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
         {
             // Inputs are not asked for where nobody looks at them: they are most of a row.
             string columns = kind == PredictionKind.Shadow ? Columns : Columns.Replace("features", "[]::FLOAT[] AS features", StringComparison.Ordinal);
-            string sql = $"SELECT {columns} FROM {Source(files)} WHERE endpoint = $endpoint AND event_us >= $from AND event_us < $to AND COALESCE(kind, 0) = {(int)kind}";
+            string sql = $"SELECT {columns} FROM {Source(files)} WHERE endpoint = $endpoint AND event_us >= $from AND event_us < $to AND {Of(kind)}";
             foreach (Prediction p in Read(sql, [("endpoint", endpoint), ("from", from), ("to", to)]))
             {
                 ct.ThrowIfCancellationRequested();
@@ -170,21 +187,23 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
     /// <summary>Rows and the first and last event time of an endpoint, over one model version or (null) all of them.</summary>
     public async Task<(long Rows, long First, long Last)> ExtentAsync(string endpoint, string? model, CancellationToken ct)
     {
-        IReadOnlyList<ArchivePart> parts = await PartsAsync(endpoint, model, ct);
+        IReadOnlyList<ArchivePart> parts = await PartsAsync(endpoint, model, PredictionKind.Live, ct);
         return parts.Count == 0 ? (0, 0, 0) : (parts.Sum(p => p.Rows), parts.Min(p => p.First), parts.Max(p => p.Last));
     }
 
-    /// <summary>Where the rows of an endpoint are: one entry for each segment that has any of them.</summary>
-    public async Task<IReadOnlyList<ArchivePart>> PartsAsync(string endpoint, string? model, CancellationToken ct)
+    /// <summary>Where the rows of one kind of an endpoint are: one entry for each segment that has any of them. Of closed segments, those that hold other rows than answers to callers do not tell versions apart.</summary>
+    public async Task<IReadOnlyList<ArchivePart>> PartsAsync(string endpoint, string? model, PredictionKind kind, CancellationToken ct)
     {
-        IReadOnlyList<PredictionSegment> live = Log.Live;
+        IReadOnlyList<PredictionSegment> live = Live();
         List<ArchivePart> parts = [.. live.SelectMany(s => s.Parts().Select(p => (s.Id, Part: p)))
-            .Where(p => p.Part.Kind == PredictionKind.Live && p.Part.Endpoint == endpoint && (model is null || p.Part.ModelVersion == model)).Select(p => new ArchivePart(p.Id, p.Part.Rows, p.Part.First, p.Part.Last))];
+            .Where(p => p.Part.Kind == kind && p.Part.Endpoint == endpoint && (model is null || p.Part.ModelVersion == model)).Select(p => new ArchivePart(p.Id, p.Part.Rows, p.Part.First, p.Part.Last))];
         string[] ids = live.Select(s => s.Id).ToArray();
         IReadOnlyList<PartRow> rows = await database.ReadAsync(
             s => s.QueryAsync<PartRow>(
-                "SELECT segment AS Segment, row_count AS RowCount, first_us AS FirstUs, last_us AS LastUs FROM monitoring_segment_parts WHERE endpoint = @endpoint" + (model is null ? "" : " AND model_version = @model"),
-                new { endpoint, model }),
+                kind == PredictionKind.Live
+                    ? "SELECT segment AS Segment, row_count AS RowCount, first_us AS FirstUs, last_us AS LastUs FROM monitoring_segment_parts WHERE endpoint = @endpoint" + (model is null ? "" : " AND model_version = @model")
+                    : "SELECT segment AS Segment, row_count AS RowCount, first_us AS FirstUs, last_us AS LastUs FROM monitoring_segment_side_parts WHERE endpoint = @endpoint AND kind = @kind",
+                new { endpoint, model, kind = (int)kind }),
             ct);
         parts.AddRange(rows.Where(r => !ids.Contains(r.Segment, StringComparer.Ordinal)).Select(r => new ArchivePart(r.Segment, r.RowCount, r.FirstUs, r.LastUs)));
         return parts;
@@ -226,7 +245,7 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
 
     private async Task<Dictionary<string, Prediction>> FindManyAsync(IReadOnlyCollection<string> ids, bool stored, CancellationToken ct)
     {
-        IReadOnlyList<PredictionSegment> live = Log.Live;
+        IReadOnlyList<PredictionSegment> live = Live();
         var found = new Dictionary<string, Prediction>(StringComparer.Ordinal);
         if (!stored)
         {
@@ -445,6 +464,8 @@ internal sealed partial class PredictionArchive(PredictionLog log, Database data
         command.CommandText = sql;
         command.ExecuteNonQuery();
     }
+
+    private static string Of(PredictionKind kind) => $"COALESCE(kind, 0) = {((int)kind).ToString(CultureInfo.InvariantCulture)}";
 
     private static string Source(IReadOnlyList<string> files) => $"(FROM read_parquet([{string.Join(", ", files.Select(Quote))}], union_by_name = true) UNION ALL BY NAME {NoDecisions})";
 

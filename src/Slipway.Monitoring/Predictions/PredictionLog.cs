@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Slipway.Foundation;
 
@@ -10,6 +11,9 @@ namespace Slipway.Monitoring;
 internal sealed partial class PredictionLog : IAsyncDisposable
 {
     private const string BufferPattern = "buffer-*.ring";
+    private static readonly TimeSpan LongestTakeOver = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan MarkInterval = TimeSpan.FromSeconds(1);
 
     private readonly string directory;
     private readonly MonitoringOptions options;
@@ -26,18 +30,25 @@ internal sealed partial class PredictionLog : IAsyncDisposable
     private PredictionSegment[] live = [];
     private PredictionSegment? open;
     private ulong lastGeneration;
+    private readonly bool marks;
     private long syncedAt;
+    private long markedAt;
     private long dropped;
     private long written;
     private bool dirty;
     private Task? shared;
 
     /// <summary>Takes the folder, cuts torn tails, replays the buffers of a process that died, and starts the writer.</summary>
-    public PredictionLog(string directory, MonitoringOptions options, TimeProvider clock, ILogger<PredictionLog> logger)
+    /// <param name="directory">The folder.</param>
+    /// <param name="options">Sizes and intervals.</param>
+    /// <param name="clock">The time.</param>
+    /// <param name="logger">Where recovery and failures are told.</param>
+    /// <param name="shared">Whether other nodes read the log: then it says up to when it can be read, and waits for a node that takes it over to end.</param>
+    public PredictionLog(string directory, MonitoringOptions options, TimeProvider clock, ILogger<PredictionLog> logger, bool shared = false)
     {
-        (this.directory, this.options, this.clock, this.logger) = (directory, options, clock, logger);
+        (this.directory, this.options, this.clock, this.logger, marks) = (directory, options, clock, logger, shared);
         Directory.CreateDirectory(directory);
-        folderLock = Lock(directory);
+        folderLock = Lock(directory, shared ? LongestTakeOver : TimeSpan.Zero);
         try
         {
             Recover();
@@ -175,22 +186,36 @@ internal sealed partial class PredictionLog : IAsyncDisposable
         }
     }
 
-    private static FileStream Lock(string directory)
+    /// <summary>The file that the process which writes a log holds.</summary>
+    public static string LockOf(string directory) => Path.Combine(directory, "lock");
+
+    /// <summary>The file that says up to when, in Unix microseconds, everything that was appended to a log can be read.</summary>
+    public static string MarkOf(string directory) => Path.Combine(directory, "readable");
+
+    private static FileStream Lock(string directory, TimeSpan wait)
     {
-        try
+        for (var waited = TimeSpan.Zero; ; waited += Pause)
         {
-            return new FileStream(Path.Combine(directory, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-        }
-        catch (IOException e)
-        {
-            throw new SlipwayException(ErrorCode.Conflict, "The prediction log cannot be opened.", $"another process holds {directory}", "Stop the other server, or give this one its own --data folder.", e);
+            try
+            {
+                return new FileStream(LockOf(directory), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            }
+            catch (IOException) when (waited < wait)
+            {
+                using var still = new ManualResetEventSlim();
+                still.Wait(Pause);
+            }
+            catch (IOException e)
+            {
+                throw new SlipwayException(ErrorCode.Conflict, "The prediction log cannot be opened.", $"another process holds {directory}", "Stop the other server, or give this one its own --data folder.", e);
+            }
         }
     }
 
     private void Recover()
     {
         DateTimeOffset now = clock.GetUtcNow();
-        foreach (string path in Directory.EnumerateFiles(directory, "*.log").Order(StringComparer.Ordinal))
+        foreach (string path in Directory.EnumerateFiles(directory, "*" + PredictionSegment.Extension).Order(StringComparer.Ordinal))
         {
             var segment = PredictionSegment.Recover(path, now, out long cut);
             live = [.. live, segment];
@@ -282,6 +307,8 @@ internal sealed partial class PredictionLog : IAsyncDisposable
     private void WriteOwned(bool sync, bool roll)
     {
         bool rolled = false;
+        // What was appended before this moment is written below.
+        long moment = clock.NowMicros();
         try
         {
             foreach (PredictionBuffer buffer in buffers)
@@ -302,6 +329,14 @@ internal sealed partial class PredictionLog : IAsyncDisposable
                 dirty = false;
                 Volatile.Write(ref open, null);
                 rolled = true;
+            }
+
+            if (marks && !dirty && (sync || markedAt == 0 || clock.GetElapsedTime(markedAt) >= MarkInterval))
+            {
+                string written = MarkOf(directory) + ".next";
+                File.WriteAllText(written, moment.ToString(CultureInfo.InvariantCulture));
+                File.Move(written, MarkOf(directory), overwrite: true);
+                markedAt = clock.GetTimestamp();
             }
         }
         finally

@@ -14,6 +14,9 @@ internal sealed record SegmentPart(string Endpoint, string ModelVersion, long Ro
 /// </summary>
 internal sealed class PredictionSegment : IDisposable
 {
+    /// <summary>How names of segment files end.</summary>
+    public const string Extension = ".log";
+
     private const int BlockBytes = 128 * 1024;
     private static readonly byte[] Magic = "SLPRED1\n"u8.ToArray();
 
@@ -49,7 +52,7 @@ internal sealed class PredictionSegment : IDisposable
 
     public static PredictionSegment Create(string directory, string id, DateTimeOffset now)
     {
-        string path = System.IO.Path.Combine(directory, id + ".log");
+        string path = System.IO.Path.Combine(directory, id + Extension);
         SafeFileHandle file = File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.Read | FileShare.Delete);
         RandomAccess.Write(file, Magic, 0);
         return new PredictionSegment(path, file, now) { length = Magic.Length };
@@ -89,6 +92,45 @@ internal sealed class PredictionSegment : IDisposable
         return segment;
 
         static ReadOnlySpan<byte> At(byte[] bytes, int at) => at < bytes.Length ? PredictionFrame.Payload(bytes.AsSpan(at)) : default;
+    }
+
+    /// <summary>A segment that another process writes. It ends behind the last whole batch that <see cref="Refresh"/> has seen.</summary>
+    public static PredictionSegment Follow(string path) =>
+        new(path, File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete), DateTimeOffset.MinValue) { length = Magic.Length };
+
+    /// <summary>Takes in the whole batches that the other process has written since.</summary>
+    public void Refresh()
+    {
+        // A file that is opened is looked at anew, also where a network file system keeps the size of an open one for a while.
+        long end;
+        using (SafeFileHandle now = File.OpenHandle(Path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete))
+        {
+            end = RandomAccess.GetLength(now);
+        }
+
+        lock (indexing)
+        {
+            long from = Length;
+            if (end <= from)
+            {
+                return;
+            }
+
+            byte[] bytes = new byte[end - from];
+            bytes = bytes[..RandomAccess.Read(file, bytes, from)];
+            int start = 0, at = 0;
+            for (ReadOnlySpan<byte> payload = PredictionFrame.Payload(bytes); !payload.IsEmpty; payload = PredictionFrame.Payload(bytes.AsSpan(at)))
+            {
+                at += PredictionFrame.Header + payload.Length;
+                if (payload[0] == PredictionFrame.BatchKind)
+                {
+                    Count(bytes.AsSpan(start, at - start));
+                    start = at;
+                }
+            }
+
+            Interlocked.Add(ref length, start);
+        }
     }
 
     /// <summary>

@@ -48,6 +48,7 @@ internal static class FirstWindow
             PositiveFrom = config.PositiveFrom,
             Ranking = config.Ranking,
             Forecast = config.Forecast,
+            Scope = config.Scope ?? MonitorScope.All,
             Reference = new ReferenceTable
             {
                 Queries = config.Ranking is { } ranking ? [.. rows.Select(p => RankingWindow.QueryOf(p, ranking, config.FeatureNames.IndexOf(ranking.Query)))] : null,

@@ -30,6 +30,9 @@ public static class MetricNames
 {
     private const string Estimated = "estimated_";
 
+    /// <summary>What names of metrics of one group begin with.</summary>
+    internal const string Grouped = "group_";
+
     /// <summary>The name without a unit.</summary>
     public static string Of(string metric) => metric switch
     {
@@ -50,6 +53,7 @@ public static class MetricNames
         "concept_gap" => "estimated against realized",
         "auc_gap" or "rmse_gap" => $"{Of(metric[..^"_gap".Length])}, estimated against realized",
         _ when metric.StartsWith(Estimated, StringComparison.Ordinal) => $"estimated {Of(metric[Estimated.Length..])}",
+        _ when metric.StartsWith(Grouped, StringComparison.Ordinal) => $"{Of(metric[Grouped.Length..])} of a group",
         _ => metric.Replace('_', ' '),
     };
 

@@ -16,6 +16,7 @@ namespace Slipway.Monitoring;
 /// <param name="Probabilities">Whether the outputs hold a probability of each class; otherwise the score is the index of the class.</param>
 /// <param name="Ranking">How predictions make rankings; null for other types.</param>
 /// <param name="Forecast">How predictions make forecasts; null for other types.</param>
+/// <param name="Scope">Which predictions are looked at; null is all that callers got, in one piece.</param>
 internal sealed record MonitorConfig(
     IReadOnlyList<string> FeatureNames,
     IReadOnlyList<string>? Watched,
@@ -28,11 +29,22 @@ internal sealed record MonitorConfig(
     IReadOnlyList<string>? Classes = null,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)] bool Probabilities = false,
     RankingRule? Ranking = null,
-    ForecastRule? Forecast = null)
+    ForecastRule? Forecast = null,
+    MonitorScope? Scope = null)
 {
     public static MonitorConfig Of(WatchRequest r) => new(
         r.FeatureNames, r.Watched, r.Categorical, r.Window, r.Thresholds, r.ScoreOutput, r.PositiveFrom, r.Type, r.Type == ModelType.Multiclass ? r.Classes : null, r.Reference.Probabilities is not null,
-        r.Type == ModelType.Ranking ? r.Ranking ?? new RankingRule() : null, r.Type == ModelType.Forecasting ? r.Forecast : null);
+        r.Type == ModelType.Ranking ? r.Ranking ?? new RankingRule() : null, r.Type == ModelType.Forecasting ? r.Forecast : null, Stored(r.Scope));
+
+    /// <summary>A scope as it is stored: nothing where all predictions are looked at in one piece.</summary>
+    public static MonitorScope? Stored(MonitorScope scope) => scope.IsWhole && scope.By.Count == 0 ? null : scope;
+
+    /// <summary>Which rows of the log it looks at.</summary>
+    [JsonIgnore]
+    public PredictionKind Kind => Scope?.Kind ?? PredictionKind.Live;
+
+    /// <summary>The rows of the segment; null when all rows are looked at.</summary>
+    public Func<Func<int, float>, bool>? Segment() => Scope?.Filter(FeatureNames);
 
     /// <summary>The score among the outputs; NaN when the outputs hold none.</summary>
     public double Score(IReadOnlyList<float> outputs)
@@ -107,6 +119,7 @@ internal sealed record ReferenceMetric(string Metric, long N, double Value, doub
 /// <param name="Importance">Share of the model's decisions that rest on a feature, by its name.</param>
 /// <param name="Series">Of forecasts: the series whose naive forecast scales errors.</param>
 /// <param name="SquaredLoss">The squared error likewise; null in references from before it was estimated.</param>
+/// <param name="Judgements">Rows that limits are drawn from, where a monitor's limits are made so.</param>
 internal sealed record MonitorReference(
     long Rows,
     IReadOnlyList<ColumnReference> Columns,
@@ -121,7 +134,8 @@ internal sealed record MonitorReference(
     BoostedTrees? Loss = null,
     IReadOnlyList<double>? Series = null,
     IReadOnlyDictionary<string, double>? Importance = null,
-    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] BoostedTrees? SquaredLoss = null)
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] BoostedTrees? SquaredLoss = null,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] JudgedRows? Judgements = null)
 {
     /// <summary>Rows that the model of losses is fitted on: evenly spread over the reference when it has more.</summary>
     private const int MostLossRows = 10_000;
@@ -148,7 +162,13 @@ internal sealed record MonitorReference(
 
     public static MonitorReference Freeze(WatchRequest request)
     {
-        ReferenceTable table = request.Reference;
+        ReferenceTable table = request.Scope.Filter(request.FeatureNames) is { } holds ? request.Reference.Where(holds) : request.Reference;
+        if (table.Rows == 0)
+        {
+            throw SlipwayException.Invalid("the version cannot be watched", $"the reference has no row of the segment `{request.Scope.Segment}`", "correct the segment, or give a reference that holds it");
+        }
+
+        request = request with { Reference = table };
         var watched = (request.Watched ?? request.FeatureNames).ToHashSet(StringComparer.Ordinal);
         var categorical = request.Categorical.ToHashSet(StringComparer.Ordinal);
         ColumnReference[] columns = request.FeatureNames
@@ -156,7 +176,7 @@ internal sealed record MonitorReference(
             .Where(c => watched.Contains(c.Name))
             .Select(c => ColumnReference.Freeze(c.Name, c.Column, categorical.Contains(c.Name)))
             .ToArray();
-        var plain = new MonitorReference(table.Rows, columns, null, null, table.Sources, Type: request.Type, Importance: table.Importance);
+        var plain = new MonitorReference(table.Rows, columns, null, null, table.Sources, Type: request.Type, Importance: table.Importance, Judgements: LimitRule.TakesRows(request.Thresholds.Limits) ? JudgedRows.Of(request) : null);
         return request.Type switch
         {
             ModelType.Multiclass => Multiclass(plain, request),

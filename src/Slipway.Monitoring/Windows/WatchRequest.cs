@@ -37,6 +37,25 @@ public sealed record ReferenceTable
 
     /// <summary>Where the rows come from, such as a dataset version or a run; kept with the reference and linked in the journal.</summary>
     public IReadOnlyList<Subject> Sources { get; init; } = [];
+
+    /// <summary>The rows whose features are told from others, in their order.</summary>
+    internal ReferenceTable Where(Func<Func<int, float>, bool> holds)
+    {
+        int[] kept = [.. Enumerable.Range(0, Rows).Where(row => holds(feature => Columns[feature][row]))];
+        return this with
+        {
+            Columns = [.. Columns.Select(c => Kept(c)!)],
+            Scores = Kept(Scores),
+            Probabilities = Probabilities?.Select(p => Kept(p)!).ToArray(),
+            Labels = Kept(Labels),
+            Targets = Kept(Targets),
+            Queries = Kept(Queries),
+            Lower = Kept(Lower),
+            Upper = Kept(Upper),
+        };
+
+        T[]? Kept<T>(T[]? of) => of is null ? null : Array.ConvertAll(kept, row => of[row]);
+    }
 }
 
 /// <summary>What to watch: one model version on one endpoint against a frozen reference.</summary>
@@ -83,4 +102,10 @@ public sealed record WatchRequest
 
     /// <summary>Of forecasts: how predictions make them.</summary>
     public ForecastRule? Forecast { get; init; }
+
+    /// <summary>Which predictions are looked at, and what performance is broken down by. The rows of the reference are those of the same segment.</summary>
+    public MonitorScope Scope { get; init; } = MonitorScope.All;
+
+    /// <summary>Another version's thresholds, as far as this reference bears them.</summary>
+    public Thresholds Fitting(Thresholds thresholds) => JudgedRows.Of(this) is null ? thresholds.WithoutRows() : thresholds;
 }

@@ -22,6 +22,8 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     private readonly int[] positions = reference.Columns.Select(c => config.FeatureNames.IndexOf(c.Name)).ToArray();
     private readonly OutputWindow outputs = OutputWindow.Of(config, reference, start, end);
     private readonly OperationWindow operation = new(config.Thresholds, start, end, earlierLatencies ?? []);
+    private readonly BrokenDown[] brokenDown = BrokenDown.Of(config, reference, start, end);
+    private readonly Func<Func<int, float>, bool>? segment = config.Segment();
     private readonly HashSet<UInt128> seen = [];
     private long failed;
     private long misshapen;
@@ -40,6 +42,12 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     public void Add(Prediction prediction, KnownLabel? label)
     {
         Scanned++;
+        // Rows that do not say what the segment asks for, such as failed ones without numbers, are not known to be in it.
+        if (segment is not null && (prediction.Features.Count != config.FeatureNames.Count || !segment(i => prediction.Features[i])))
+        {
+            return;
+        }
+
         operation.Add(prediction);
         if (prediction.Status is < 200 or > 299)
         {
@@ -66,6 +74,10 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
         }
 
         outputs.Add(prediction, label);
+        foreach (BrokenDown by in brokenDown)
+        {
+            by.Add(prediction, label);
+        }
     }
 
     /// <summary>
@@ -105,7 +117,7 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     }
 
     /// <summary>Realized performance over the labelled rows; none without rows.</summary>
-    public IReadOnlyList<MonitorPoint> Performance() => Rows == 0 ? [] : [.. outputs.Performance()];
+    public IReadOnlyList<MonitorPoint> Performance() => Rows == 0 ? [] : [.. outputs.Performance(), .. brokenDown.SelectMany(b => b.Points())];
 
     /// <summary>The window's columns and outputs, as they are kept to be put together with those of other windows.</summary>
     public IEnumerable<(string Name, byte[] Body)> Sketches() =>

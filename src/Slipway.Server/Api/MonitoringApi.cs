@@ -33,9 +33,10 @@ internal static class MonitoringApi
     /// <param name="Ranking">How predictions make rankings.</param>
     /// <param name="Forecast">How predictions make forecasts.</param>
     /// <param name="Reference">A dataset version whose rows are the reference, such as dataset:validation@v3; absent is a file, or what is stored with the version's run.</param>
+    /// <param name="Scope">Which predictions are looked at, and what performance is broken down by; absent is all that callers got, in one piece.</param>
     private sealed record NewMonitor(
         string Endpoint, string ModelVersion, WindowRule? Window = null, Thresholds? Thresholds = null, IReadOnlyList<string>? Watch = null, ModelType? Type = null, string? Score = null, string? Target = null,
-        string? Query = null, string? Lower = null, string? Upper = null, RankingRule? Ranking = null, ForecastRule? Forecast = null, string? Reference = null)
+        string? Query = null, string? Lower = null, string? Upper = null, RankingRule? Ranking = null, ForecastRule? Forecast = null, string? Reference = null, MonitorScope? Scope = null)
     {
         /// <summary>What the columns of the reference's rows are.</summary>
         public ReferenceFile Rows(string path, string name) =>
@@ -150,19 +151,19 @@ internal static class MonitoringApi
                 throw Refuse("both a file and a dataset version are given as the reference");
             }
 
-            return await c.Of<References>().WatchFileAsync(c.Actor, body.Endpoint, body.ModelVersion, file, body.Window, body.Thresholds, body.Watch, c.Stop);
+            return await c.Of<References>().WatchFileAsync(c.Actor, body.Endpoint, body.ModelVersion, file, body.Window, body.Thresholds, body.Watch, body.Scope, c.Stop);
         }
 
         if (body.Reference is { } rows)
         {
             await c.Of<Access>().DemandAsync(c.Actor, Permissions.DatasetRead, null, c.Stop);
             // Where the rows are, the dataset says.
-            return await c.Of<References>().WatchDatasetAsync(c.Actor, body.Endpoint, body.ModelVersion, DatasetReference.Parse(rows), body.Rows("", rows), body.Window, body.Thresholds, body.Watch, c.Stop);
+            return await c.Of<References>().WatchDatasetAsync(c.Actor, body.Endpoint, body.ModelVersion, DatasetReference.Parse(rows), body.Rows("", rows), body.Window, body.Thresholds, body.Watch, body.Scope, c.Stop);
         }
 
         string[] of = [.. new[] { body.Type is null ? null : "type", body.Score is null ? null : "score", body.Target is null ? null : "target", body.Query is null ? null : "query", body.Lower is null ? null : "lower", body.Upper is null ? null : "upper" }.OfType<string>()];
         return of.Length == 0
-            ? await c.Of<References>().WatchAsync(c.Actor, body.Endpoint, body.ModelVersion, body.Window, body.Thresholds, body.Watch, body.Ranking, body.Forecast, c.Stop)
+            ? await c.Of<References>().WatchAsync(c.Actor, body.Endpoint, body.ModelVersion, body.Window, body.Thresholds, body.Watch, body.Ranking, body.Forecast, body.Scope, c.Stop)
             : throw SlipwayException.Invalid("the version cannot be watched", $"{string.Join(" and ", of)} {(of.Length == 1 ? "is" : "are")} said of a reference file, and none is given", "send the file too, or leave them out");
     }
 

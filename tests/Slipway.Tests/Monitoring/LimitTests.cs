@@ -58,6 +58,39 @@ public sealed class LimitTests
         Assert.Equal(8, nine.Values.Count);
     }
 
+    [Theory]
+    [InlineData(LimitRule.Bootstrap, "bootstrap", 300)]
+    [InlineData(LimitRule.LeaveOneWindowOut, "leave_one_window_out", 400)]
+    [InlineData(LimitRule.LeaveOneWindowOut, "bootstrap", 900)]
+    public async Task Rows_of_the_reference_give_the_limits_where_that_is_told(string rule, string method, int rows)
+    {
+        await using var world = await TestWorld.CreateAsync(Engine.Sqlite);
+        var monitors = world.Get<Monitors>();
+        WatchRequest watch = Traffic.Watch(thresholds: new Thresholds { Limits = rule });
+        Monitor monitor = await monitors.WatchAsync(TestWorld.Ada, watch, Ct);
+        await world.Get<Labels>().AppendAsync(TestWorld.Ada, Traffic.Endpoint, [.. Traffic.Day(world, 0, rows), .. Traffic.Day(world, 1, rows, concept: false)], Ct);
+        Traffic.Tick(world, 2);
+        await monitors.EvaluateAsync(monitor.Id, Ct);
+        MonitorPoint[] auc = [.. (await monitors.PointsAsync(monitor.Id, Ct)).Where(p => p.Metric == "auc").OrderBy(p => p.WindowStart)];
+        Assert.Equal([PointState.Ok, PointState.Alert], auc.Select(p => p.State));
+        Assert.Null(auc[0].Upper);
+        using var detail = System.Text.Json.JsonDocument.Parse(auc[0].Detail);
+        System.Text.Json.JsonElement limits = detail.RootElement.GetProperty("limits");
+        Assert.Equal((rule, method, rows), (limits.GetProperty("rule").GetString(), limits.GetProperty("method").GetString(), limits.GetProperty("windowRows").GetInt32()));
+        // What the library gives on the same rows.
+        double[] scores = [.. watch.Reference.Scores!.Select(s => (double)s)];
+        double Auc(IEnumerable<int> at) => BinaryMetrics.Of(at.Select(i => scores[i]).ToArray(), at.Select(i => watch.Reference.Labels![i]).ToArray()).RocAuc.Value!.Value;
+        double expected = rule == LimitRule.Bootstrap
+            ? Limits.OfBootstrap(3000, rows, Auc, 0, 1).Lower!.Value
+            : Auc(Enumerable.Range(0, 3000)) - Limits.OfDistance(3000, rows, (rest, window) => Auc(rest) - Auc(window)).Upper!.Value;
+        Assert.Equal(expected, auc[0].Lower!.Value, 1e-9);
+
+        var refused = await Assert.ThrowsAsync<SlipwayException>(() => monitors.WatchAsync(TestWorld.Ada, watch with { ModelVersion = "flights/2", Reference = watch.Reference with { Labels = null } }, Ct));
+        Assert.Contains("predictions and outcomes", refused.Why, StringComparison.Ordinal);
+        refused = await Assert.ThrowsAsync<SlipwayException>(() => monitors.WatchFirstWindowAsync(TestWorld.Ada, Traffic.Endpoint, "flights/2", Traffic.Features, null, watch.Thresholds, null, null, null, Ct));
+        Assert.Contains("none is stored", refused.Why, StringComparison.Ordinal);
+    }
+
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Windows_before_give_the_limits_where_that_is_told_and_stand_beside_the_point(Engine engine)
     {

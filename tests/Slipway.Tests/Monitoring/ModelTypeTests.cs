@@ -180,7 +180,7 @@ public sealed class ModelTypeTests
     {
         await using var world = await TestWorld.CreateAsync(engine);
         var monitors = world.Get<Monitors>();
-        Monitor monitor = await monitors.WatchFirstWindowAsync(Actor.System(Monitors.ByDefault), Endpoint, Version, [], WindowRule.Day(TimeSpan.Zero), null, null, null, Ct);
+        Monitor monitor = await monitors.WatchFirstWindowAsync(Actor.System(Monitors.ByDefault), Endpoint, Version, [], WindowRule.Day(TimeSpan.Zero), null, null, null, null, Ct);
         Assert.Equal((BaselineKind.Awaited, 0), (monitor.Baseline, monitor.ReferenceRows));
         var labels = new List<Label>();
         Append(world, 0, 40, r => Price(r, 5), []);

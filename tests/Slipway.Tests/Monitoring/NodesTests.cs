@@ -15,7 +15,7 @@ public sealed class NodesTests : IDisposable
     public void Dispose() => folder.Dispose();
 
     [Fact]
-    public async Task Nodes_give_the_same_points_and_what_a_node_holds_back_is_counted_as_late()
+    public async Task Nodes_give_the_same_points_and_read_the_open_logs_of_each_other()
     {
         string postgres = await PostgresServer.NewDatabaseAsync();
         await using TestWorld a = await NodeAsync("a", postgres), b = await NodeAsync("b", postgres);
@@ -30,13 +30,14 @@ public sealed class NodesTests : IDisposable
         }
 
         Traffic.Tick(a, 1);
-        // The other node has not closed its part of the log: without a lateness that covers it, its rows are late, and said to be.
+        await b.Get<Predictions>().FlushAsync(Ct);
         await a.Get<Monitors>().EvaluateAsync(first.Id, Ct);
-        Assert.Equal((600L, 0L), Rows(await a.Get<Monitors>().PointsAsync(first.Id, Ct)));
+        Assert.Equal((1200L, 0L), Rows(await a.Get<Monitors>().PointsAsync(first.Id, Ct)));
+        Assert.Equal("r1199", (await a.Get<Predictions>().FindAsync("r1199", Ct))!.Id);
         await b.Get<Predictions>().CompactAsync(Ct);
         a.Clock.Advance(TimeSpan.FromMinutes(2));
         await a.Get<Monitors>().EvaluateAsync(first.Id, Ct);
-        Assert.Equal((600L, 600L), Rows(await a.Get<Monitors>().PointsAsync(first.Id, Ct)));
+        Assert.Equal((1200L, 0L), Rows(await a.Get<Monitors>().PointsAsync(first.Id, Ct)));
 
         // Once the parts are closed either node gives the same points: one from its own file and the other's blob, one from blobs only.
         Monitor second = await AgainAsync(a, first, watch);
@@ -47,7 +48,7 @@ public sealed class NodesTests : IDisposable
         MonitorPoint[] one = [.. await a.Get<Monitors>().PointsAsync(second.Id, Ct)], other = [.. await b.Get<Monitors>().PointsAsync(third.Id, Ct)];
         Assert.Equal((1200L, 0L), Rows(one));
         Assert.Equal(one.Select(p => (p.Metric, p.Column, p.N, p.State, p.Level)), other.Select(p => (p.Metric, p.Column, p.N, p.State, p.Level)));
-        Assert.All(one.Zip(other), p => Assert.Equal(p.First.Value ?? -1, p.Second.Value ?? -1, 1e-9));
+        Assert.All(one.Zip(other), p => Assert.Equal(p.First.Value, p.Second.Value));
 
         // What is kept of a window is in the database when its points are: a process that begins now puts together the same.
         string before = JsonSerializer.Serialize(await a.Get<Monitors>().MergedAsync(second.Id, "day", Against.Reference, null, null, null, Ct));
@@ -55,6 +56,76 @@ public sealed class NodesTests : IDisposable
         Assert.Equal(before, JsonSerializer.Serialize(await c.Get<Monitors>().MergedAsync(second.Id, "day", Against.Reference, null, null, null, Ct)));
         MergedColumn[] mine = [.. await a.Get<Monitors>().MergedAsync(second.Id, "day", Against.Reference, null, null, null, Ct)], theirs = [.. await c.Get<Monitors>().MergedAsync(third.Id, "day", Against.Reference, null, null, null, Ct)];
         Assert.Equal(mine.Select(m => (m.Psi, m.Rows, m.Missing, m.Distinct)), theirs.Select(m => (m.Psi, m.Rows, m.Missing, m.Distinct)));
+    }
+
+    [Fact]
+    public async Task Window_waits_until_every_node_says_that_its_rows_can_be_read()
+    {
+        string postgres = await PostgresServer.NewDatabaseAsync();
+        await using TestWorld a = await NodeAsync("a", postgres), b = await NodeAsync("b", postgres);
+        Monitor monitor = await a.Get<Monitors>().WatchAsync(TestWorld.Ada, Traffic.Watch(window: WindowRule.Every(1, TimeSpan.Zero)), Ct);
+        await a.Get<Predictions>().FlushAsync(Ct);
+        await b.Get<Predictions>().FlushAsync(Ct);
+        DateTimeOffset nine = a.Clock.GetUtcNow();
+        Log(a, "a", nine, 100);
+        a.Clock.Advance(TimeSpan.FromMinutes(65));
+        Log(a, "next", a.Clock.GetUtcNow(), 1);
+        await a.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);
+        // The other node's clock stands at nine: it may still write rows of the window, and does.
+        Assert.Equal(WindowPhase.Provisional, (await a.Get<Monitors>().PointsAsync(monitor.Id, Ct)).Single(p => p.Metric == "rows").Phase);
+        Log(b, "b", nine, 100);
+        b.Clock.Advance(TimeSpan.FromMinutes(65));
+        await b.Get<Predictions>().FlushAsync(Ct);
+        await a.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);
+        MonitorPoint rows = (await a.Get<Monitors>().PointsAsync(monitor.Id, Ct)).Single(p => p.Metric == "rows");
+        Assert.Equal((WindowPhase.Final, 200L, 0L), (rows.Phase, rows.N, rows.LateRows));
+
+        // A process that holds its log and does not move on is waited for as long as a segment stays open, by the clock of the node that waits.
+        a.Clock.Advance(TimeSpan.FromMinutes(60));
+        b.Clock.Advance(TimeSpan.FromMinutes(54));
+        await b.Get<Predictions>().FlushAsync(Ct);
+        await a.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);
+        Log(a, "later", nine.AddMinutes(125), 1);
+        a.Clock.Advance(TimeSpan.FromMinutes(5));
+        await a.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);
+        Assert.Single(await FinalAsync());
+        a.Clock.Advance(TimeSpan.FromMinutes(6));
+        await a.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);
+        Assert.Equal(2, (await FinalAsync()).Count);
+
+        async Task<IReadOnlyList<MonitorPoint>> FinalAsync() => [.. (await a.Get<Monitors>().PointsAsync(monitor.Id, Ct)).Where(p => p.Metric == "rows" && p.Phase == WindowPhase.Final)];
+
+        static void Log(TestWorld world, string name, DateTimeOffset from, int rows)
+        {
+            for (int i = 0; i < rows; i++)
+            {
+                Assert.True(world.Get<Predictions>().Append(new PredictionRecord($"{name}{i}", Traffic.Endpoint, "stable", Traffic.Version, null, Time.ToMicros(from.AddSeconds(i)), 250, new float[] { i % 3, i % 4, 0.5f }, new[] { 0.5f }, 200)));
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Log_of_a_process_that_is_gone_is_taken_over_with_what_it_had_buffered()
+    {
+        await using TestWorld a = await NodeAsync("a", await PostgresServer.NewDatabaseAsync()), other = await TestWorld.CreateAsync(Engine.Sqlite);
+        Monitor monitor = await a.Get<Monitors>().WatchAsync(TestWorld.Ada, Traffic.Watch(), Ct);
+        Traffic.Day(other, 0, 500);
+        // The files of a living process at any moment are what a killed one leaves, but for the lock.
+        string dead = Directory.CreateDirectory(Path.Combine(folder.Path, "nodes", "dead", "predictions")).FullName;
+        foreach (string file in Directory.GetFiles(Path.Combine(other.Folder, "predictions")).Where(f => Path.GetFileName(f) != "lock").OrderBy(f => Path.GetExtension(f) == ".ring"))
+        {
+            File.Copy(file, Path.Combine(dead, Path.GetFileName(file)));
+        }
+
+        File.WriteAllText(Path.Combine(dead, "readable"), "1");
+        Traffic.Tick(a, 1);
+        await a.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);
+        Assert.DoesNotContain(await a.Get<Monitors>().PointsAsync(monitor.Id, Ct), p => p.Phase == WindowPhase.Final);
+        await a.Get<PredictionArchive>().TakeOverAsync(Ct);
+        await a.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);
+        Assert.Equal((500L, 0L), Rows(await a.Get<Monitors>().PointsAsync(monitor.Id, Ct)));
+        Assert.False(File.Exists(Path.Combine(dead, "readable")));
+        Assert.Empty(Directory.GetFiles(dead, "*.log"));
     }
 
     private static (long N, long Late) Rows(IReadOnlyList<MonitorPoint> points)

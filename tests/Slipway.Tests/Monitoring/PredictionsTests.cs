@@ -69,7 +69,7 @@ public sealed class PredictionsTests
         await using (var again = new PredictionLog(folder, new MonitoringOptions(), world.Clock, Microsoft.Extensions.Logging.Abstractions.NullLogger<PredictionLog>.Instance))
         {
             await again.RollAsync(Ct);
-            using var archive = new PredictionArchive(again, world.Database, world.Get<IBlobStore>(), world.Journal, world.Get<DataLayout>(), world.Clock, Microsoft.Extensions.Logging.Abstractions.NullLogger<PredictionArchive>.Instance);
+            using var archive = new PredictionArchive(again, world.Get<NodeLogs>(), world.Database, world.Get<IBlobStore>(), world.Journal, world.Get<DataLayout>(), world.Clock, Microsoft.Extensions.Logging.Abstractions.NullLogger<PredictionArchive>.Instance);
             Assert.Equal(50, (await archive.ExtentAsync(Traffic.Endpoint, null, Ct)).Rows);
             Assert.Equal(50, (await archive.ListAsync(Traffic.Endpoint, 0, long.MaxValue, 1000, Ct)).Count);
             await archive.CompactAsync(Ct);
@@ -133,7 +133,7 @@ public sealed class PredictionsTests
             Assert.Equal("a", Assert.Single(await predictions.ListAsync("flights", null, null, 10, Ct)).Id);
             Assert.Equal(1, (await predictions.ExtentAsync("flights", null, Ct))!.Rows);
             Assert.Null(await predictions.ExtentAsync("flights", "flights/2", Ct));
-            Assert.Empty(await ListAsync(archive.ScanAsync("flights", "flights/2", 0, 100, Ct)));
+            Assert.Empty(await ListAsync(archive.ScanAsync("flights", "flights/2", PredictionKind.Live, 0, 100, Ct)));
 
             ShadowPair pair = Assert.Single(await ListAsync(predictions.ShadowPairsAsync("flights", null, null, Ct)));
             Assert.Equal(("a", "stable", 200, 40L, 0.25f), (pair.PredictionId, pair.PrimaryVariant, pair.PrimaryStatus, pair.PrimaryLatencyMicros, pair.PrimaryOutputs[0]));
@@ -175,7 +175,7 @@ public sealed class PredictionsTests
         Prediction old = Assert.Single(await world.Get<Predictions>().ListAsync("flights", null, null, 10, Ct));
         Assert.Equal((PredictionKind.Live, DecisionReason.None, 0L), (old.Kind, old.Reason, old.Revision));
         Assert.Equal("old-1", (await world.Get<Predictions>().FindAsync("old-1", Ct))!.Id);
-        Assert.Single(await ListAsync(world.Get<PredictionArchive>().ScanAsync("flights", "flights/1", 0, 10, Ct)));
+        Assert.Single(await ListAsync(world.Get<PredictionArchive>().ScanAsync("flights", "flights/1", PredictionKind.Live, 0, 10, Ct)));
         Assert.Empty(await ListAsync(world.Get<Predictions>().ExposuresAsync("flights", null, null, Ct)));
     }
 

@@ -134,9 +134,9 @@ public sealed class RankingForecastTests : IDisposable
         await using var world = await TestWorld.CreateAsync(engine);
         var monitors = world.Get<Monitors>();
         ForecastRule rule = Demand().Forecast! with { Training = null };
-        var wrong = await Assert.ThrowsAsync<SlipwayException>(() => monitors.WatchFirstWindowAsync(TestWorld.Ada, Endpoint, Version, ["steps", "naive"], null, null, null, rule with { Horizon = "h" }, Ct));
+        var wrong = await Assert.ThrowsAsync<SlipwayException>(() => monitors.WatchFirstWindowAsync(TestWorld.Ada, Endpoint, Version, ["steps", "naive"], null, null, null, rule with { Horizon = "h" }, null, Ct));
         Assert.Contains("`h`", wrong.Why, StringComparison.Ordinal);
-        Monitor monitor = await monitors.WatchFirstWindowAsync(TestWorld.Ada, Endpoint, Version, ["steps", "naive"], WindowRule.Day(TimeSpan.Zero), null, null, rule, Ct);
+        Monitor monitor = await monitors.WatchFirstWindowAsync(TestWorld.Ada, Endpoint, Version, ["steps", "naive"], WindowRule.Day(TimeSpan.Zero), null, null, rule, null, Ct);
         Assert.Equal(ModelType.Forecasting, monitor.Type);
         Forecasts(world, 0, 100, spoilt: null);
         List<(Label Label, ForecastPoint Point)> next = Forecasts(world, 1, 100, spoilt: null);

@@ -34,13 +34,13 @@ public sealed class ReferenceFileTests : IDisposable
         string csv = Write("sold.csv", text.ToString());
         var file = new ReferenceFile { Path = csv, Name = "sold.csv", Type = ModelType.Regression, Score = "predicted", Target = "price" };
         var references = world.Get<References>();
-        Monitor monitor = await references.WatchFileAsync(TestWorld.Ada, "prices", version, file, WindowRule.Day(TimeSpan.Zero), null, ["area"], Ct);
+        Monitor monitor = await references.WatchFileAsync(TestWorld.Ada, "prices", version, file, WindowRule.Day(TimeSpan.Zero), null, ["area"], null, Ct);
         Assert.Equal((ModelType.Regression, BaselineKind.Reference, 2000, "mae"), (monitor.Type, monitor.Baseline, monitor.ReferenceRows, monitor.PrimaryMetric));
         Assert.Equal(["area", "age"], monitor.FeatureNames);
         Assert.Equal(["area"], monitor.Watched);
         Assert.InRange(monitor.ReferenceValue!.Value, 3.5, 4.5);
         // The same rows as Parquet are the same reference: nothing new begins.
-        Monitor again = await references.WatchFileAsync(TestWorld.Ada, "prices", version, file with { Path = Parquet(csv), Name = "sold.parquet" }, WindowRule.Day(TimeSpan.Zero), null, ["area"], Ct);
+        Monitor again = await references.WatchFileAsync(TestWorld.Ada, "prices", version, file with { Path = Parquet(csv), Name = "sold.parquet" }, WindowRule.Day(TimeSpan.Zero), null, ["area"], null, Ct);
         Assert.Equal(monitor.Id, again.Id);
 
         for (int day = 0; day < 3; day++)
@@ -57,9 +57,9 @@ public sealed class ReferenceFileTests : IDisposable
         Assert.Equal([PointState.Ok, PointState.Alert], points.Where(p => p.Metric == "psi").Select(p => p.State));
         Assert.Equal([PointState.Ok, PointState.Alert], points.Where(p => p is { Metric: "score_psi", Column: null }).Select(p => p.State));
 
-        var refused = await Assert.ThrowsAsync<SlipwayException>(() => references.WatchFileAsync(TestWorld.Ada, "prices", version, file with { Type = ModelType.Binary }, null, null, null, Ct));
+        var refused = await Assert.ThrowsAsync<SlipwayException>(() => references.WatchFileAsync(TestWorld.Ada, "prices", version, file with { Type = ModelType.Binary }, null, null, null, null, Ct));
         Assert.Contains("the target of a binary model is 1 or 0", refused.Why, StringComparison.Ordinal);
-        refused = await Assert.ThrowsAsync<SlipwayException>(() => references.WatchAsync(TestWorld.Ada, "prices", version, null, null, ["area"], null, null, Ct));
+        refused = await Assert.ThrowsAsync<SlipwayException>(() => references.WatchAsync(TestWorld.Ada, "prices", version, null, null, ["area"], null, null, null, Ct));
         Assert.Contains("none is stored for prices/1", refused.Why, StringComparison.Ordinal);
         Assert.Single(await world.Get<Monitors>().ListAsync(Ct));
     }
@@ -78,7 +78,7 @@ public sealed class ReferenceFileTests : IDisposable
         await datasets.TagAsync(TestWorld.Ada, "sales", "v1", first.Id, Ct);
         var columns = new ReferenceFile { Path = "", Name = "", Type = ModelType.Regression, Score = "predicted", Target = "price" };
         var references = world.Get<References>();
-        Task<Monitor> WatchAsync(string endpoint, string rows) => references.WatchDatasetAsync(TestWorld.Ada, endpoint, version, DatasetReference.Parse(rows), columns, null, null, null, Ct);
+        Task<Monitor> WatchAsync(string endpoint, string rows) => references.WatchDatasetAsync(TestWorld.Ada, endpoint, version, DatasetReference.Parse(rows), columns, null, null, null, null, Ct);
 
         Monitor tagged = await WatchAsync("prices", "dataset:sales@v1");
         Assert.Equal((400, BaselineKind.Reference), (tagged.ReferenceRows, tagged.Baseline));

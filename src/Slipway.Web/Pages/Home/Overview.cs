@@ -73,7 +73,7 @@ internal sealed class Overview(Endpoints endpoints, Rollouts rollouts, Models mo
         var versions = (await models.ListVersionsAsync(model, ct)).OrderByDescending(v => v.Version).ToList();
         var newest = versions.FirstOrDefault();
         var request = newest is null ? null : (await gates.ListAsync(newest.Subject.ToString(), null, ct)).MaxBy(g => g.RequestedAt);
-        var monitor = watched.Where(m => m.Endpoint == endpoint.Name).MaxBy(m => m.ModelVersion == endpoint.ModelVersion ? DateTimeOffset.MaxValue : m.CreatedAt);
+        var monitor = watched.Where(m => m.Endpoint == endpoint.Name && m.Scope.IsWhole).MaxBy(m => m.ModelVersion == endpoint.ModelVersion ? DateTimeOffset.MaxValue : m.CreatedAt);
         var alert = firing.Where(a => a.Endpoint == endpoint.Name).MaxBy(a => DriftLevel.Rank(a.Severity));
         return new ModelLoop(endpoint.Name, model, $"version {endpoint.ModelVersion[(model.Length + 1)..]}",
         [
