@@ -50,6 +50,9 @@ switch (args)
     case ["monitoring", "csv", var folder]:
         MonitoringBench.Csv(folder);
         return 0;
+    case ["compact", .. var count]:
+        CompactBench.Run(count is [var logged] ? int.Parse(logged, System.Globalization.CultureInfo.InvariantCulture) : 500_000);
+        return 0;
     case ["registry", var url, var engine, var seconds, var pid, .. var only]:
         RegistryBench.Run(new Uri(url), engine, double.Parse(seconds, System.Globalization.CultureInfo.InvariantCulture), int.Parse(pid, System.Globalization.CultureInfo.InvariantCulture), only);
         return 0;
@@ -57,6 +60,6 @@ switch (args)
         await SearchBench.RunAsync(int.Parse(runs, System.Globalization.CultureInfo.InvariantCulture), postgres is [var connection] ? connection : null);
         return 0;
     default:
-        Console.Error.WriteLine("usage: slots | route | rollout-stats [ROLLOUTS] | journal | infer MODEL.onnx REQUEST.json | rollback MODEL.onnx REQUEST.json [ROUNDS [CALLERS]] | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | registry URL sqlite|postgres SECONDS SERVER_PID [SCENARIO …] | registry-search RUNS [POSTGRES] | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
+        Console.Error.WriteLine("usage: slots | route | rollout-stats [ROLLOUTS] | journal | infer MODEL.onnx REQUEST.json | rollback MODEL.onnx REQUEST.json [ROUNDS [CALLERS]] | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | registry URL sqlite|postgres SECONDS SERVER_PID [SCENARIO …] | registry-search RUNS [POSTGRES] | compact [ROWS] | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
         return 2;
 }

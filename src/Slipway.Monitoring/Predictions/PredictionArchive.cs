@@ -314,14 +314,17 @@ internal sealed partial class PredictionArchive(PredictionLog log, NodeLogs node
         string temporary = Path.Combine(layout.Temporary, $"predictions-{segment.Id}.parquet");
         try
         {
-            (string min, string max) = WriteParquet(segment, temporary);
+            (string min, string max, string digest) = await Background.RunAsync("compaction", () =>
+            {
+                (string least, string greatest) = PredictionParquet.Write(segment, temporary);
+                return (least, greatest, segment.Digest());
+            });
             BlobInfo blob;
             await using (var content = File.OpenRead(temporary))
             {
                 blob = await blobs.PutAsync(content, ct);
             }
 
-            string digest = segment.Digest();
             IReadOnlyList<SegmentPart> parts = segment.Parts();
             long now = clock.NowMicros(), first = parts.Min(p => p.First), last = parts.Max(p => p.Last);
             var batch = new PredictionBatch(segment.Id, segment.Rows, blob.Hash, digest, Time.FromMicros(first), Time.FromMicros(last), parts.GroupBy(p => (p.Endpoint, p.ModelVersion)).Select(p => new PredictionBatchPart(p.Key.Endpoint, p.Key.ModelVersion, p.Sum(part => part.Rows))).ToArray());
@@ -355,30 +358,6 @@ internal sealed partial class PredictionArchive(PredictionLog log, NodeLogs node
         {
             File.Delete(temporary);
         }
-    }
-
-    private static (string Min, string Max) WriteParquet(PredictionSegment segment, string path)
-    {
-        string? min = null, max = null;
-        using var duck = Open();
-        Run(duck, "CREATE TABLE p (id VARCHAR, endpoint VARCHAR, variant VARCHAR, model_version VARCHAR, entity_key VARCHAR, event_us BIGINT, latency_us BIGINT, status INTEGER, features FLOAT[], outputs FLOAT[], segment VARCHAR, kind UTINYINT, reason UTINYINT, revision BIGINT, primary_variant VARCHAR, primary_status INTEGER, primary_latency_us BIGINT)");
-        using (var appender = duck.CreateAppender("p"))
-        {
-            foreach (Prediction p in segment.All())
-            {
-                min = min is null || string.CompareOrdinal(p.Id, min) < 0 ? p.Id : min;
-                max = max is null || string.CompareOrdinal(p.Id, max) > 0 ? p.Id : max;
-                var row = appender.CreateRow();
-                row.AppendValue(p.Id).AppendValue(p.Endpoint).AppendValue(p.Variant).AppendValue(p.ModelVersion);
-                row.AppendValue(p.EntityKey).AppendValue(Time.ToMicros(p.At)).AppendValue(p.LatencyMicros).AppendValue(p.Status);
-                row.AppendValue(p.Features).AppendValue(p.Outputs).AppendValue(segment.Id).AppendValue((byte)p.Kind).AppendValue((byte)p.Reason).AppendValue(p.Revision);
-                row.AppendValue(p.PrimaryVariant).AppendValue(p.PrimaryStatus).AppendValue(p.PrimaryLatencyMicros).EndRow();
-            }
-        }
-
-        // Sorted, so that a reader of one endpoint's window skips the other row groups.
-        Run(duck, $"COPY (SELECT * FROM p ORDER BY endpoint, event_us) TO {Quote(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20000)");
-        return (min!, max!);
     }
 
     private async Task<IReadOnlyList<string>> FilesAsync(string endpoint, long from, long to, IReadOnlyList<PredictionSegment> live, CancellationToken ct, PredictionKind kind = PredictionKind.Live)

@@ -186,14 +186,14 @@ internal static class PredictionFrame
     public const int BatchSize = Header + 1 + 8;
 
     /// <summary>Bytes of a prediction's payload before its texts and numbers.</summary>
-    private const int Fixed = 1 + 8 + 8 + 4 + 2 * 5 + 4 + 4;
-    private const ushort NoText = ushort.MaxValue;
+    public const int Fixed = 1 + 8 + 8 + 4 + 2 * 5 + 4 + 4;
+    public const ushort NoText = ushort.MaxValue;
 
     /// <summary>Bytes behind the numbers: kind, reason, revision. Records of earlier releases end before them.</summary>
-    private const int Decision = 1 + 1 + 8;
+    public const int Decision = 1 + 1 + 8;
 
     /// <summary>Bytes behind those of a shadow: the primary's status and latency, and the length of its variant's name, which follows.</summary>
-    private const int Primary = 4 + 8 + 2;
+    public const int Primary = 4 + 8 + 2;
 
     /// <summary>Bytes of the record's frame, or -1 when one of its texts is longer than 32,767 bytes.</summary>
     public static int SizeOf(in PredictionRecord r)
@@ -288,8 +288,8 @@ internal static class PredictionFrame
     /// <summary>The endpoint as text.</summary>
     public static string EndpointOf(ReadOnlySpan<byte> p)
     {
-        int at = Fixed + BinaryPrimitives.ReadUInt16LittleEndian(p[21..]);
-        return Name(p, ref at, 23);
+        Owner(p, out ReadOnlySpan<byte> endpoint, out _);
+        return Name(endpoint);
     }
 
     /// <summary>Endpoint and model version in UTF-8.</summary>
@@ -301,32 +301,19 @@ internal static class PredictionFrame
         modelVersion = p.Slice(at, BinaryPrimitives.ReadUInt16LittleEndian(p[27..]));
     }
 
-    public static Prediction Read(ReadOnlySpan<byte> p, string segment)
+    public static Prediction Read(ReadOnlySpan<byte> payload, string segment)
     {
-        int at = Fixed;
-        string id = Text(p, ref at, 21)!, endpoint = Name(p, ref at, 23), variant = Name(p, ref at, 25), model = Name(p, ref at, 27);
-        string? entity = Text(p, ref at, 29);
-        float[] features = Floats(p, ref at, 31), outputs = Floats(p, ref at, 35);
-        DateTimeOffset time = Time.FromMicros(BinaryPrimitives.ReadInt64LittleEndian(p[1..]));
-        var read = new Prediction(id, endpoint, variant, model, entity, time, BinaryPrimitives.ReadInt64LittleEndian(p[9..]), features, outputs, BinaryPrimitives.ReadInt32LittleEndian(p[17..]), segment);
-        if (p.Length - at < Decision)
+        var row = new FrameView(payload);
+        return new Prediction(
+            Encoding.UTF8.GetString(row.Id), Name(row.Endpoint), Name(row.Variant), Name(row.ModelVersion), row.HasEntityKey ? Encoding.UTF8.GetString(row.EntityKey) : null, Time.FromMicros(row.EventMicros), row.LatencyMicros,
+            MemoryMarshal.Cast<byte, float>(row.Features).ToArray(), MemoryMarshal.Cast<byte, float>(row.Outputs).ToArray(), row.Status, segment)
         {
-            return read;
-        }
-
-        read = read with { Kind = (PredictionKind)p[at], Reason = (DecisionReason)p[at + 1], Revision = BinaryPrimitives.ReadInt64LittleEndian(p[(at + 2)..]) };
-        if (read.Kind != PredictionKind.Shadow)
-        {
-            return read;
-        }
-
-        at += Decision;
-        int name = at + Primary;
-        return read with
-        {
-            PrimaryStatus = BinaryPrimitives.ReadInt32LittleEndian(p[at..]),
-            PrimaryLatencyMicros = BinaryPrimitives.ReadInt64LittleEndian(p[(at + 4)..]),
-            PrimaryVariant = Text(p, ref name, at + 12),
+            Kind = row.Kind,
+            Reason = row.Reason,
+            Revision = row.Revision,
+            PrimaryStatus = row.PrimaryStatus,
+            PrimaryLatencyMicros = row.PrimaryLatencyMicros,
+            PrimaryVariant = row.HasPrimary ? Encoding.UTF8.GetString(row.PrimaryVariant) : null,
         };
     }
 
@@ -357,23 +344,9 @@ internal static class PredictionFrame
         return at + written;
     }
 
-    private static string? Text(ReadOnlySpan<byte> p, ref int at, int slot)
-    {
-        ushort length = BinaryPrimitives.ReadUInt16LittleEndian(p[slot..]);
-        if (length == NoText)
-        {
-            return null;
-        }
-
-        at += length;
-        return Encoding.UTF8.GetString(p.Slice(at - length, length));
-    }
-
     // Names repeat from record to record; a few of them are kept for each thread instead of being made anew.
-    private static string Name(ReadOnlySpan<byte> p, ref int at, int slot)
+    private static string Name(ReadOnlySpan<byte> utf8)
     {
-        ReadOnlySpan<byte> utf8 = p.Slice(at, BinaryPrimitives.ReadUInt16LittleEndian(p[slot..]));
-        at += utf8.Length;
         if (utf8.Length is 0 or > 64)
         {
             return Encoding.UTF8.GetString(utf8);
@@ -390,11 +363,91 @@ internal static class PredictionFrame
 
     [ThreadStatic]
     private static string?[]? names;
+}
 
-    private static float[] Floats(ReadOnlySpan<byte> p, ref int at, int slot)
+/// <summary>The fields of a prediction's payload, in place.</summary>
+internal readonly ref struct FrameView
+{
+    private readonly ReadOnlySpan<byte> p;
+
+    public FrameView(ReadOnlySpan<byte> payload)
     {
-        int count = BinaryPrimitives.ReadInt32LittleEndian(p[slot..]);
-        at += 4 * count;
-        return MemoryMarshal.Cast<byte, float>(p.Slice(at - 4 * count, 4 * count)).ToArray();
+        p = payload;
+        int at = PredictionFrame.Fixed;
+        Id = Text(ref at, 21, out _);
+        Endpoint = Text(ref at, 23, out _);
+        Variant = Text(ref at, 25, out _);
+        ModelVersion = Text(ref at, 27, out _);
+        EntityKey = Text(ref at, 29, out bool entity);
+        HasEntityKey = entity;
+        Features = p.Slice(at, 4 * BinaryPrimitives.ReadInt32LittleEndian(p[31..]));
+        at += Features.Length;
+        Outputs = p.Slice(at, 4 * BinaryPrimitives.ReadInt32LittleEndian(p[35..]));
+        at += Outputs.Length;
+        if (p.Length - at < PredictionFrame.Decision)
+        {
+            // A record of an earlier release.
+            return;
+        }
+
+        Kind = (PredictionKind)p[at];
+        Reason = (DecisionReason)p[at + 1];
+        Revision = BinaryPrimitives.ReadInt64LittleEndian(p[(at + 2)..]);
+        if (Kind == PredictionKind.Shadow)
+        {
+            at += PredictionFrame.Decision;
+            PrimaryStatus = BinaryPrimitives.ReadInt32LittleEndian(p[at..]);
+            PrimaryLatencyMicros = BinaryPrimitives.ReadInt64LittleEndian(p[(at + 4)..]);
+            int name = at + PredictionFrame.Primary;
+            PrimaryVariant = Text(ref name, at + 12, out bool primary);
+            HasPrimary = primary;
+        }
+    }
+
+    public ReadOnlySpan<byte> Id { get; }
+
+    public ReadOnlySpan<byte> Endpoint { get; }
+
+    public ReadOnlySpan<byte> Variant { get; }
+
+    public ReadOnlySpan<byte> ModelVersion { get; }
+
+    public bool HasEntityKey { get; }
+
+    public ReadOnlySpan<byte> EntityKey { get; }
+
+    public long EventMicros => PredictionFrame.At(p);
+
+    public long LatencyMicros => BinaryPrimitives.ReadInt64LittleEndian(p[9..]);
+
+    public int Status => BinaryPrimitives.ReadInt32LittleEndian(p[17..]);
+
+    /// <summary>32-bit floats, little-endian.</summary>
+    public ReadOnlySpan<byte> Features { get; }
+
+    /// <summary>32-bit floats, little-endian.</summary>
+    public ReadOnlySpan<byte> Outputs { get; }
+
+    public PredictionKind Kind { get; }
+
+    public DecisionReason Reason { get; }
+
+    public long Revision { get; }
+
+    public bool HasPrimary { get; }
+
+    public ReadOnlySpan<byte> PrimaryVariant { get; }
+
+    public int PrimaryStatus { get; }
+
+    public long PrimaryLatencyMicros { get; }
+
+    private ReadOnlySpan<byte> Text(scoped ref int at, int slot, out bool has)
+    {
+        ushort length = BinaryPrimitives.ReadUInt16LittleEndian(p[slot..]);
+        has = length != PredictionFrame.NoText;
+        ReadOnlySpan<byte> text = p.Slice(at, has ? length : 0);
+        at += text.Length;
+        return text;
     }
 }

@@ -17,6 +17,9 @@ internal sealed class PredictionSegment : IDisposable
     /// <summary>How names of segment files end.</summary>
     public const string Extension = ".log";
 
+    /// <summary>Where the first frame begins.</summary>
+    public const int Start = 8;
+
     private const int BlockBytes = 128 * 1024;
     private static readonly byte[] Magic = "SLPRED1\n"u8.ToArray();
 
@@ -26,7 +29,7 @@ internal sealed class PredictionSegment : IDisposable
     private readonly Lock indexing = new();
     private readonly Dictionary<UInt128, long> byId = [];
     private readonly Dictionary<(string Endpoint, PredictionKind Kind), List<(long At, long Offset)>> byEndpoint = [];
-    private long indexed = Magic.Length;
+    private long indexed = Start;
     private long length;
 
     private PredictionSegment(string path, SafeFileHandle file, DateTimeOffset openedAt)
@@ -55,7 +58,7 @@ internal sealed class PredictionSegment : IDisposable
         string path = System.IO.Path.Combine(directory, id + Extension);
         SafeFileHandle file = File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.Read | FileShare.Delete);
         RandomAccess.Write(file, Magic, 0);
-        return new PredictionSegment(path, file, now) { length = Magic.Length };
+        return new PredictionSegment(path, file, now) { length = Start };
     }
 
     /// <summary>
@@ -68,7 +71,7 @@ internal sealed class PredictionSegment : IDisposable
         var segment = new PredictionSegment(path, file, now);
         byte[] bytes = new byte[RandomAccess.GetLength(file)];
         ReadFully(file, bytes, 0);
-        int start = Magic.Length, at = start;
+        int start = Start, at = start;
         if (!bytes.AsSpan().StartsWith(Magic))
         {
             RandomAccess.Write(file, Magic, 0);
@@ -96,7 +99,7 @@ internal sealed class PredictionSegment : IDisposable
 
     /// <summary>A segment that another process writes. It ends behind the last whole batch that <see cref="Refresh"/> has seen.</summary>
     public static PredictionSegment Follow(string path) =>
-        new(path, File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete), DateTimeOffset.MinValue) { length = Magic.Length };
+        new(path, File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete), DateTimeOffset.MinValue) { length = Start };
 
     /// <summary>Takes in the whole batches that the other process has written since.</summary>
     public void Refresh()
@@ -209,7 +212,7 @@ internal sealed class PredictionSegment : IDisposable
     }
 
     /// <summary>Every prediction in the order it was logged.</summary>
-    public IEnumerable<Prediction> All() => Frames(Magic.Length, Length, (payload, _) => PredictionFrame.Read(payload, Id));
+    public IEnumerable<Prediction> All() => Frames(Start, Length, (payload, _) => PredictionFrame.Read(payload, Id));
 
     /// <summary>SHA-256 of the file, 64 lower-case hexadecimal digits.</summary>
     public string Digest()
@@ -316,7 +319,8 @@ internal sealed class PredictionSegment : IDisposable
         }
     }
 
-    private Foundation.SlipwayException Damaged(long offset) =>
+    /// <summary>What is thrown for a frame whose bytes are not what was written.</summary>
+    public Foundation.SlipwayException Damaged(long offset) =>
         new(Foundation.ErrorCode.DataLoss, $"A prediction at byte {offset} of segment {Id} cannot be read.", "its checksum does not match its bytes", "slipway doctor");
 
     // Brings the index up to the end of the file; under its lock.
