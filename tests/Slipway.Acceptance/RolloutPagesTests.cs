@@ -70,6 +70,97 @@ public sealed class RolloutPagesTests(RolloutPagesTests.Trials world) : IClassFi
     }
 
     [Fact]
+    public async Task The_winner_of_an_a_b_test_is_chosen_in_its_page_with_a_reason()
+    {
+        var id = await world.ProposeAsync("choice", AbTest with { Bake = TimeSpan.FromSeconds(2) });
+        await using var reader = await Reader.OpenAsync();
+        var page = reader.Page;
+        await page.GotoAsync($"{world.Url}/rollouts/{id}");
+        // Requests of before all shares are set would say that the assignment is broken.
+        await page.Locator(".steps li[aria-current=step]").GetByText("Experiment until it decides").WaitForAsync();
+        await world.AskAsync("choice", 90);
+        await page.GetByRole(AriaRole.Group, new() { Name = "Who saw what" }).Locator("td:nth-child(2)").Filter(new() { HasTextRegex = new("^[1-9]") }).Nth(2).WaitForAsync();
+
+        await page.GetByRole(AriaRole.Button, new() { Name = "Choose the winner" }).ClickAsync();
+        var dialog = page.GetByRole(AriaRole.Dialog);
+        await dialog.GetByText("The experiment has not found a winner").WaitForAsync();
+        await dialog.GetByRole(AriaRole.Button, new() { Name = "Choose the winner" }).ClickAsync();
+        await dialog.GetByText("Choose one of them.").WaitForAsync();
+        Assert.Equal(2, await dialog.GetByRole(AriaRole.Radio).CountAsync());
+        await dialog.GetByRole(AriaRole.Radio, new() { Name = "large" }).CheckAsync();
+        await dialog.GetByRole(AriaRole.Row, new() { Name = "large (iris/3)" }).GetByText("100 %").WaitForAsync();
+        await dialog.GetByText("step 3: experiment until it decides").WaitForAsync();
+        await dialog.GetByRole(AriaRole.Button, new() { Name = "Choose the winner" }).ClickAsync();
+        await dialog.GetByText("Say why").WaitForAsync();
+        await dialog.GetByLabel("Reason").FillAsync("support asked for the larger one");
+        await dialog.GetByRole(AriaRole.Button, new() { Name = "Choose the winner" }).ClickAsync();
+
+        await page.GetByText("iris/3 is stable.").WaitForAsync();
+        await page.Locator(".timeline").GetByText("large chosen by root: support asked for the larger one").First.WaitForAsync();
+        await page.Locator(".panel-end").GetByText("ended without an answer").WaitForAsync();
+        Assert.Equal("iris/3", (await world.Get<Endpoints>().GetAsync("choice", CancellationToken.None)).ModelVersion);
+        reader.AssertClean();
+    }
+
+    [Fact]
+    public async Task Blue_green_is_tried_at_its_preview_address_switched_baked_and_scaled_down()
+    {
+        var id = await world.ProposeAsync("sides", new() { Kind = RolloutKind.BlueGreen, BlueGreen = new() { ScaleDownDelay = TimeSpan.FromSeconds(6) }, Bake = TimeSpan.FromSeconds(4) });
+        await using var reader = await Reader.OpenAsync();
+        var page = reader.Page;
+        await page.GotoAsync($"{world.Url}/rollouts/{id}");
+        await page.GetByText("paused: planned").First.WaitForAsync();
+        var sides = page.GetByRole(AriaRole.Region, new() { Name = "Both sides" });
+        await sides.GetByText("not switched").WaitForAsync();
+        Assert.Equal("iris/1", await sides.Locator(".side.live b").TextContentAsync());
+
+        // The address that the page gives answers with the candidate, before anybody else meets it.
+        var address = (await sides.Locator("pre").TextContentAsync())!;
+        Assert.Equal($"{world.Url}/v2/models/sides@preview/infer", address);
+        Assert.Equal("candidate", await world.VariantOfAsync(address));
+        Assert.Equal("stable", await world.VariantOfAsync($"{world.Url}/v2/models/sides/infer"));
+
+        await page.GetByRole(AriaRole.Button, new() { Name = "Promote", Exact = true }).ClickAsync();
+        var dialog = page.GetByRole(AriaRole.Dialog);
+        await dialog.GetByText("10,000 of 10,000").WaitForAsync();
+        await dialog.GetByRole(AriaRole.Button, new() { Name = "Promote", Exact = true }).ClickAsync();
+        await sides.GetByText("switched", new() { Exact = true }).WaitForAsync();
+        Assert.Equal("iris/2", await sides.Locator(".side.live b").TextContentAsync());
+        await sides.GetByText("iris/1 stays loaded for 6 s after the end.").WaitForAsync();
+        await page.Locator(".steps .clock").GetByText("of 4 s").WaitForAsync();
+        Assert.Equal("candidate", await world.VariantOfAsync($"{world.Url}/v2/models/sides/infer"));
+
+        await page.GetByText("iris/2 is stable.").WaitForAsync();
+        await sides.GetByText("iris/1 stays loaded until").WaitForAsync();
+        await sides.GetByText("iris/1 is not kept loaded any more.").WaitForAsync();
+        reader.AssertClean();
+    }
+
+    [Fact]
+    public async Task Shadow_shows_how_far_the_pairs_agree_and_ends_on_stable()
+    {
+        var id = await world.ProposeAsync("mirror", new() { Kind = RolloutKind.Shadow, Shadow = new() { MinPairs = 60, MaxClassFlips = 0.1, Interval = TimeSpan.FromSeconds(1) } });
+        await using var reader = await Reader.OpenAsync();
+        var page = reader.Page;
+        await page.GotoAsync($"{world.Url}/rollouts/{id}");
+        await page.Locator(".steps li[aria-current=step]").GetByText("Compare the pairs of answers").WaitForAsync();
+        var agreement = page.GetByRole(AriaRole.Region, new() { Name = "Agreement" });
+        await world.AskAsync("mirror", 20);
+        await agreement.GetByText("20 of the 60 pairs that a verdict needs.").WaitForAsync();
+        Assert.Equal("not enough data", await agreement.Locator(".chip").First.TextContentAsync());
+
+        await world.AskAsync("mirror", 60);
+        await agreement.Locator(".chip").GetByText("pass", new() { Exact = true }).WaitForAsync();
+        var facts = (await agreement.Locator("dl").TextContentAsync())!;
+        Assert.Contains("Exact match100 %", facts, StringComparison.Ordinal);
+        Assert.Contains("0 % (accepted at most 10 %)", facts, StringComparison.Ordinal);
+        Assert.Contains("0 of the shadow, 0 of the primary", facts, StringComparison.Ordinal);
+        await page.GetByText("iris/1 is stable.").WaitForAsync();
+        Assert.Equal("iris/1", (await world.Get<Endpoints>().GetAsync("mirror", CancellationToken.None)).ModelVersion);
+        reader.AssertClean();
+    }
+
+    [Fact]
     public async Task Console_speaks_json_and_binary_and_errors_can_be_read()
     {
         await world.EndpointAsync("console");
@@ -138,6 +229,15 @@ public sealed class RolloutPagesTests(RolloutPagesTests.Trials world) : IClassFi
                 using var answer = await client!.PostAsJsonAsync($"/v2/models/{endpoint}/infer", flower);
                 answer.EnsureSuccessStatusCode();
             }
+        }
+
+        /// <summary>The variant that answers at an address.</summary>
+        public async Task<string> VariantOfAsync(string address)
+        {
+            using var body = new StringContent(Flower, Encoding.UTF8, "application/json");
+            using var answer = await client!.PostAsync(address, body);
+            answer.EnsureSuccessStatusCode();
+            return answer.Headers.GetValues("x-slipway-variant").Single();
         }
 
         public async ValueTask InitializeAsync()
