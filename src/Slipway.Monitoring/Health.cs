@@ -15,6 +15,43 @@ public sealed record VariantHealth(long Requests, long Errors, long? P50Micros, 
     public double? ErrorRate => Requests == 0 ? null : (double)Errors / Requests;
 }
 
+/// <summary>What was counted of a variant in a span of time; counts of several nodes and of spans that follow each other add up.</summary>
+/// <param name="Errors">Requests that failed.</param>
+/// <param name="Latencies">Requests by the index of their latency's size class.</param>
+public sealed record HealthCounts(long Errors, IReadOnlyDictionary<int, long> Latencies)
+{
+    /// <summary>Nothing was counted.</summary>
+    public static HealthCounts Empty { get; } = new(0, new Dictionary<int, long>());
+
+    /// <summary>Requests answered or failed.</summary>
+    public long Requests => Latencies.Values.Sum();
+
+    /// <summary>Both together.</summary>
+    public HealthCounts Add(HealthCounts other)
+    {
+        var sum = new Dictionary<int, long>(Latencies);
+        foreach (var (index, count) in other.Latencies)
+        {
+            sum[index] = sum.GetValueOrDefault(index) + count;
+        }
+
+        return new(Errors + other.Errors, sum);
+    }
+
+    /// <summary>What the counts say.</summary>
+    public VariantHealth Read()
+    {
+        Span<long> histogram = stackalloc long[Health.Sizes];
+        histogram.Clear();
+        foreach (var (index, count) in Latencies)
+        {
+            histogram[Math.Clamp(index, 0, Health.Sizes - 1)] += count;
+        }
+
+        return Health.Read(histogram, Errors);
+    }
+}
+
 /// <summary>
 /// What each variant of each endpoint does right now, in memory, one bucket a second for the last 15 minutes. Recording takes no lock.
 /// </summary>
@@ -25,6 +62,9 @@ public sealed class Health
 
     /// <summary>How many variants are kept; those of which nothing was heard for <see cref="Seconds"/> give way, further ones are not counted.</summary>
     public const int LargestSet = 512;
+
+    /// <summary>Size classes of latencies: four for each power of two up to 2^26 microseconds (67 s); longer ones fall into the last.</summary>
+    internal const int Sizes = 4 * 26;
 
     private readonly TimeProvider clock;
     private readonly ConcurrentDictionary<(string Endpoint, string Variant), Ring> rings = new();
@@ -63,21 +103,28 @@ public sealed class Health
     /// <summary>The requests from <paramref name="since"/> (to the second, at most <see cref="Seconds"/> back) until now.</summary>
     public VariantHealth Of(string endpoint, string variant, DateTimeOffset since)
     {
-        long now = clock.GetUtcNow().ToUnixTimeSeconds(), from = Math.Max(since.ToUnixTimeSeconds(), now - Seconds + 1), requests = 0, errors = 0;
-        if (!rings.TryGetValue((endpoint, variant), out Ring? ring))
-        {
-            return new VariantHealth(0, 0, null, null, null);
-        }
-
-        Span<long> histogram = stackalloc long[Bucket.Sizes];
+        long now = clock.GetUtcNow().ToUnixTimeSeconds();
+        Span<long> histogram = stackalloc long[Sizes];
         histogram.Clear();
-        foreach (Bucket bucket in ring.Since(from, now))
+        return Read(histogram, Sum(endpoint, variant, since.ToUnixTimeSeconds(), now, histogram));
+    }
+
+    /// <summary>The same as counts, from one second (Unix time, at most <see cref="Seconds"/> back) to before another.</summary>
+    public HealthCounts Count(string endpoint, string variant, long from, long until)
+    {
+        Span<long> histogram = stackalloc long[Sizes];
+        histogram.Clear();
+        long errors = Sum(endpoint, variant, from, until - 1, histogram);
+        var latencies = new Dictionary<int, long>();
+        for (int i = 0; i < histogram.Length; i++)
         {
-            requests += bucket.AddTo(histogram);
-            errors += bucket.Errors;
+            if (histogram[i] > 0)
+            {
+                latencies[i] = histogram[i];
+            }
         }
 
-        return new VariantHealth(requests, Math.Min(errors, requests), Quantile(histogram, requests, 0.50), Quantile(histogram, requests, 0.95), Quantile(histogram, requests, 0.99));
+        return new HealthCounts(errors, latencies);
     }
 
     /// <summary>Variants of an endpoint of which something was heard in the last <see cref="Seconds"/>.</summary>
@@ -85,6 +132,33 @@ public sealed class Health
     {
         long from = clock.GetUtcNow().ToUnixTimeSeconds() - Seconds;
         return rings.Where(r => r.Key.Endpoint == endpoint && r.Value.Latest >= from).Select(r => r.Key.Variant).Order(StringComparer.Ordinal).ToArray();
+    }
+
+    internal static VariantHealth Read(ReadOnlySpan<long> histogram, long errors)
+    {
+        long requests = 0;
+        foreach (long count in histogram)
+        {
+            requests += count;
+        }
+
+        return new VariantHealth(requests, Math.Min(errors, requests), Quantile(histogram, requests, 0.50), Quantile(histogram, requests, 0.95), Quantile(histogram, requests, 0.99));
+    }
+
+    // Adds to the histogram and returns the errors.
+    private long Sum(string endpoint, string variant, long from, long to, Span<long> histogram)
+    {
+        long errors = 0;
+        if (rings.TryGetValue((endpoint, variant), out Ring? ring))
+        {
+            foreach (Bucket bucket in ring.Since(Math.Max(from, clock.GetUtcNow().ToUnixTimeSeconds() - Seconds + 1), to))
+            {
+                bucket.AddTo(histogram);
+                errors += bucket.Errors;
+            }
+        }
+
+        return errors;
     }
 
     private static long? Quantile(ReadOnlySpan<long> histogram, long count, double q)
@@ -150,9 +224,6 @@ public sealed class Health
     /// <summary>One second: errors and a histogram of latencies whose bucket sizes grow by a quarter power of two (19 %).</summary>
     private sealed class Bucket(long second)
     {
-        /// <summary>Four sizes for each power of two up to 2^26 microseconds (67 s); longer ones fall into the last.</summary>
-        public const int Sizes = 4 * 26;
-
         private readonly int[] counts = new int[Sizes];
         private int errors;
 
@@ -169,17 +240,12 @@ public sealed class Health
             }
         }
 
-        public long AddTo(Span<long> histogram)
+        public void AddTo(Span<long> histogram)
         {
-            long sum = 0;
             for (int i = 0; i < Sizes; i++)
             {
-                int count = Volatile.Read(ref counts[i]);
-                histogram[i] += count;
-                sum += count;
+                histogram[i] += Volatile.Read(ref counts[i]);
             }
-
-            return sum;
         }
 
         public static long Middle(int index) => (long)Math.Round(Math.Pow(2, (index + 0.5) / 4));

@@ -15,6 +15,7 @@ namespace Slipway.Pipelines;
 ///   propose-rollout    -> a rollout that waits for the gate                                              ProposeRolloutStep
 /// (people approve)     -> approval.granted -> the rollout starts, steps, and finishes or aborts          Serving
 /// rollout.job-asked    -> a pipeline run; its end tells the step, and an aborted rollout stops it       OnJobAsync
+/// rollout.metric-asked -> likewise for a metric of an analysis, which goes by the exit code              OnJobAsync
 /// rollout.finished     -> (the alias champion has moved with it) monitoring goes on against what the     OnFinishedAsync
 ///                         new version was validated on; the monitor of the old version is closed
 /// endpoint.changed     -> a version that begins to get a share of the traffic is watched from then on by  OnChangedAsync
@@ -28,6 +29,7 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
 {
     private const string Champion = "champion";
     private const string JobKey = "rollout-job";
+    private const string MetricKey = "rollout-metric";
     private static readonly Actor Jobs = Actor.System("rollout-jobs");
     private static readonly Actor Self = Actor.System(Monitors.ByDefault);
     private static readonly MonitorScope Copies = new() { Shadow = true };
@@ -43,6 +45,29 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
             {
                 var why = $"run {ended.Id} {(ended.State == PipelineState.Succeeded ? "succeeded" : $"ended as {ended.State}{(ended.Error is { } error ? $": {error}" : "")}")}";
                 await AnswerAsync(asking, int.Parse(attempt, CultureInfo.InvariantCulture), int.Parse(step, CultureInfo.InvariantCulture), ended.State == PipelineState.Succeeded, why, ct);
+            }
+            else if (ended.StartedBy == Jobs.Principal && ended.Key?.Split('/', 4) is [MetricKey, var measured, var asked, var metric])
+            {
+                // The last command that ended says it; a run that succeeds without any command has nothing that failed.
+                var code = ended.State is PipelineState.Succeeded or PipelineState.Failed ? (await runs.StepsAsync(ended.Id, ct)).LastOrDefault(step => step.State is StepState.Succeeded or StepState.Failed)?.Output?.ExitCode : null;
+                code ??= ended.State == PipelineState.Succeeded ? 0 : null;
+                var told = $"run {ended.Id} {(code is { } exit ? $"ended with exit code {exit}" : $"ended as {ended.State} without an exit code")}{(ended.Error is { } fault ? $": {fault}" : "")}";
+                await AnswerAsync(measured, metric, ended.Pipeline, long.Parse(asked, CultureInfo.InvariantCulture), code, told, ct);
+            }
+
+            return;
+        }
+
+        if (entry.Kind == Serving.Events.RolloutMetricAsked)
+        {
+            var question = entry.Read<RolloutMetricAsked>();
+            try
+            {
+                await StartAsync(question.Pipeline, FormattableString.Invariant($"{MetricKey}/{question.Rollout}/{question.AskedAt}/{question.Metric}"), entry.Subject, question.Rollout, question.Endpoint, question.Candidate, question.Stable, ct);
+            }
+            catch (SlipwayException e) when (e.Code is ErrorCode.NotFound or ErrorCode.InvalidArgument or ErrorCode.PreconditionFailed)
+            {
+                await AnswerAsync(question.Rollout, question.Metric, question.Pipeline, question.AskedAt, null, e.Sentence, ct);
             }
 
             return;
@@ -61,24 +86,42 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
 
         try
         {
-            var start = new StartRun { Causes = [entry.Subject], Key = FormattableString.Invariant($"{JobKey}/{rollout.Rollout}/{rollout.Attempt}/{rollout.Step}") };
-            foreach (var step in (await pipelines.GetAsync(rollout.Pipeline!, ct)).Spec.Steps.Where(step => step.Kind == StepSpec.CommandKind))
-            {
-                // A command must know what it is to try.
-                start = start.With($"{step.Name}.environment", new Dictionary<string, string>(step.Read<CommandParameters>().Environment, StringComparer.Ordinal)
-                {
-                    ["SLIPWAY_ROLLOUT"] = rollout.Rollout,
-                    ["SLIPWAY_ENDPOINT"] = rollout.Endpoint,
-                    ["SLIPWAY_CANDIDATE"] = rollout.Candidate,
-                    ["SLIPWAY_STABLE"] = rollout.Stable,
-                });
-            }
-
-            await runs.StartAsync(Jobs, rollout.Pipeline!, start, ct);
+            await StartAsync(
+                rollout.Pipeline!, FormattableString.Invariant($"{JobKey}/{rollout.Rollout}/{rollout.Attempt}/{rollout.Step}"), entry.Subject, rollout.Rollout, rollout.Endpoint, rollout.Candidate, rollout.Stable, ct);
         }
         catch (SlipwayException e) when (e.Code is ErrorCode.NotFound or ErrorCode.InvalidArgument or ErrorCode.PreconditionFailed)
         {
             await AnswerAsync(rollout.Rollout, rollout.Attempt, rollout.Step, false, e.Sentence, ct);
+        }
+    }
+
+    private async Task StartAsync(string pipeline, string key, Subject cause, string rollout, string endpoint, string candidate, string stable, CancellationToken ct)
+    {
+        var start = new StartRun { Causes = [cause], Key = key };
+        foreach (var step in (await pipelines.GetAsync(pipeline, ct)).Spec.Steps.Where(step => step.Kind == StepSpec.CommandKind))
+        {
+            // A command must know what it is to try.
+            start = start.With($"{step.Name}.environment", new Dictionary<string, string>(step.Read<CommandParameters>().Environment, StringComparer.Ordinal)
+            {
+                ["SLIPWAY_ROLLOUT"] = rollout,
+                ["SLIPWAY_ENDPOINT"] = endpoint,
+                ["SLIPWAY_CANDIDATE"] = candidate,
+                ["SLIPWAY_STABLE"] = stable,
+            });
+        }
+
+        await runs.StartAsync(Jobs, pipeline, start, ct);
+    }
+
+    private async Task AnswerAsync(string rollout, string metric, string pipeline, long askedAt, int? exitCode, string why, CancellationToken ct)
+    {
+        try
+        {
+            await rollouts.AnswerMetricAsync(rollout, metric, pipeline, askedAt, exitCode, why, ct);
+        }
+        catch (SlipwayException e) when (e.Code == ErrorCode.NotFound)
+        {
+            Log.Unasked(log, rollout, why);
         }
     }
 

@@ -68,7 +68,8 @@ internal sealed class PipelineRunWork(Database database, Journal journal, StepTa
         DateTimeOffset? next;
         if (end.Result is { } result)
         {
-            next = result.Rejection is { } rejection ? await EndAsync(run, step, StepState.Rejected, result.Output, rejection, ct)
+            next = result.Failure is { } failure ? await EndAsync(run, step, StepState.Failed, result.Output, failure, ct)
+                : result.Rejection is { } rejection ? await EndAsync(run, step, StepState.Rejected, result.Output, rejection, ct)
                 : step.Ordinal == steps.Count - 1 ? await EndAsync(run, step, StepState.Succeeded, result.Output, null, ct)
                 : await SucceedAsync(run, step, result.Output, ct);
         }

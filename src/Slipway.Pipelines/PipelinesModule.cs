@@ -50,7 +50,7 @@ public static class PipelinesModule
         services.AddSubscription<Loop>("pipelines.rollouts", Delivery.Once, [Serving.Events.RolloutFinished], static (loop, entry, ct) => loop.OnFinishedAsync(entry, ct));
         services.AddSubscription<Loop>("pipelines.endpoints", Delivery.Once, [Serving.Events.EndpointCreated], static (loop, entry, ct) => loop.OnCreatedAsync(entry, ct));
         services.AddSubscription<Loop>(
-            "pipelines.rollout-jobs", Delivery.Once, [Serving.Events.RolloutJobAsked, Serving.Events.RolloutAborted, Events.RunFinished], static (loop, entry, ct) => loop.OnJobAsync(entry, ct));
+            "pipelines.rollout-jobs", Delivery.Once, [Serving.Events.RolloutJobAsked, Serving.Events.RolloutMetricAsked, Serving.Events.RolloutAborted, Events.RunFinished], static (loop, entry, ct) => loop.OnJobAsync(entry, ct));
         services.AddSubscription<Loop>("pipelines.routes", Delivery.Once, [Serving.Events.EndpointChanged], static (loop, entry, ct) => loop.OnChangedAsync(entry, ct));
         return services;
     }

@@ -30,6 +30,9 @@ public static class Events
     /// <summary>A job step began: a pipeline is to be run for it; body <see cref="Serving.RolloutChanged"/> with its name.</summary>
     public const string RolloutJobAsked = "rollout.job-asked";
 
+    /// <summary>An analysis needs the exit code of a pipeline's command: it is to be run; body <see cref="Serving.RolloutMetricAsked"/>.</summary>
+    public const string RolloutMetricAsked = "rollout.metric-asked";
+
     /// <summary>Body <see cref="Serving.RolloutChanged"/>.</summary>
     public const string RolloutPaused = "rollout.paused";
 
@@ -72,3 +75,13 @@ public sealed record RolloutChanged(
     /// <summary>Shares by variant, stable aside.</summary>
     public IReadOnlyDictionary<string, double>? Weights { get; init; }
 }
+
+/// <summary>Body of <see cref="Events.RolloutMetricAsked"/>.</summary>
+/// <param name="Rollout">The rollout.</param>
+/// <param name="Endpoint">Its endpoint.</param>
+/// <param name="Stable">The version to go back to.</param>
+/// <param name="Candidate">The version under trial.</param>
+/// <param name="Metric">The metric's name.</param>
+/// <param name="Pipeline">The pipeline to run.</param>
+/// <param name="AskedAt">Unix microseconds; the answer names it again.</param>
+public sealed record RolloutMetricAsked(string Rollout, string Endpoint, string Stable, string Candidate, string Metric, string Pipeline, long AskedAt);

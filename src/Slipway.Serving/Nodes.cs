@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Text.Json;
 using Slipway.Foundation;
+using Slipway.Monitoring;
 using Slipway.Serving.Routing;
 
 namespace Slipway.Serving;
@@ -16,22 +17,32 @@ namespace Slipway.Serving;
 /// <param name="Drives">Whether it takes the rollout's steps.</param>
 public sealed record NodeShares(string Node, bool Live, DateTimeOffset SeenAt, long Revision, bool Current, IReadOnlyDictionary<string, double> Shares, string? Why, bool Drives);
 
+/// <summary>What all nodes counted of an endpoint.</summary>
+/// <param name="Of">A variant's counts since a moment.</param>
+/// <param name="Counted">Which nodes that were, in words; null where there is only this one.</param>
+/// <param name="Missing">Whose latest counts nobody knows, in words; null if everyone has told.</param>
+internal sealed record NodesHealth(Func<string, DateTimeOffset, VariantHealth> Of, string? Counted, string? Missing);
+
 /// <summary>
 /// The nodes that serve. Each writes down what it serves of the endpoints that rollouts steer; a node that falls silent is waited for until its lease has
-/// ended and its traffic is back on stable.
+/// ended and its traffic is back on stable. Each also writes down what it counted of their requests, so that whoever takes a rollout's steps adds up all of them.
 /// </summary>
-internal sealed class Nodes(Database database, Routes routes, Deployments deployments, FoundationOptions foundation, TimeProvider clock)
+internal sealed class Nodes(Database database, Routes routes, Deployments deployments, Health health, FoundationOptions foundation, TimeProvider clock)
 {
     private const string Alone = "this";
     private static readonly TimeSpan Beat = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan Told = TimeSpan.FromSeconds(6);
     private static readonly TimeSpan Heard = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Kept = TimeSpan.FromDays(1);
 
     // When a sign of life of another node was first seen, by this node's own clock: clocks of machines need not agree.
     private readonly ConcurrentDictionary<string, (long SeenAt, long Since)> _seen = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, long> _drives = new(StringComparer.Ordinal);
+    private readonly long _began = clock.GetUtcNow().ToUnixTimeSeconds();
     private string _reported = "";
     private long _reportedAt;
+    private IReadOnlyList<string> _steered = [];
+    private long _counted = clock.GetUtcNow().ToUnixTimeSeconds();
 
     private string Own => foundation.Node ?? Alone;
 
@@ -51,28 +62,112 @@ internal sealed class Nodes(Database database, Routes routes, Deployments deploy
             return;
         }
 
-        var text = JsonSerializer.Serialize(new Report(steered.ToDictionary(endpoint => endpoint, Serves, StringComparer.Ordinal), Driven()), CanonicalJson.Options);
+        _steered = [.. steered];
+        var text = JsonSerializer.Serialize(new Report(_steered.ToDictionary(endpoint => endpoint, Serves, StringComparer.Ordinal), Driven()), CanonicalJson.Options);
         if (text == _reported && clock.GetElapsedTime(_reportedAt) < Beat)
         {
             return;
         }
 
         var now = clock.NowMicros();
+        // A request counts for the second in which it ended, and that second's count may still be on its way.
+        var until = clock.GetUtcNow().ToUnixTimeSeconds() - 1;
         await database.WriteAsync(
             async tx =>
             {
                 await tx.ExecuteAsync(
                     "INSERT INTO serving_nodes (node, seen_at, report) VALUES (@node, @now, @text) ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at, report = excluded.report", new { node, now, text });
                 await tx.ExecuteAsync("DELETE FROM serving_nodes WHERE seen_at < @old", new { old = now - (Kept.Ticks / TimeSpan.TicksPerMicrosecond) });
+                await TellAsync(tx, node, until);
+                await tx.ExecuteAsync("DELETE FROM serving_node_health WHERE until_second < @old", new { old = until - Health.Seconds });
             },
             ct);
-        (_reported, _reportedAt) = (text, clock.GetTimestamp());
+        (_reported, _reportedAt, _counted) = (text, clock.GetTimestamp(), Math.Max(until, _counted));
     }
 
-    /// <summary>A node that stops in order is not waited for.</summary>
+    /// <summary>A node that stops in order is not waited for, and what it counted stays.</summary>
     public Task LeaveAsync(CancellationToken ct) => foundation.Node is { } node
-        ? database.WriteAsync(tx => tx.ExecuteAsync("DELETE FROM serving_nodes WHERE node = @node", new { node }), ct)
+        ? database.WriteAsync(
+            async tx =>
+            {
+                await TellAsync(tx, node, clock.GetUtcNow().ToUnixTimeSeconds() + 1);
+                await tx.ExecuteAsync("DELETE FROM serving_nodes WHERE node = @node", new { node });
+            },
+            ct)
         : Task.CompletedTask;
+
+    // What was counted since the last time, second by second (a step may begin at any of them), a row for each variant that had requests.
+    private async Task TellAsync(Tx tx, string node, long until)
+    {
+        var from = Math.Max(_counted, until - Health.Seconds);
+        foreach (var endpoint in _steered)
+        {
+            foreach (var variant in health.Variants(endpoint))
+            {
+                var seconds = new Dictionary<long, HealthCounts>();
+                for (var second = from; second < until; second++)
+                {
+                    if (health.Count(endpoint, variant, second, second + 1) is { Requests: > 0 } counts)
+                    {
+                        seconds[second] = counts;
+                    }
+                }
+
+                if (seconds.Count > 0)
+                {
+                    await tx.ExecuteAsync(
+                        """
+                        INSERT INTO serving_node_health (endpoint, node, variant, from_second, until_second, counts) VALUES (@endpoint, @node, @variant, @from, @until, @text)
+                        ON CONFLICT (endpoint, node, variant, from_second) DO UPDATE SET until_second = excluded.until_second, counts = excluded.counts
+                        """,
+                        new { endpoint, node, variant, from, until, text = JsonSerializer.Serialize(seconds, CanonicalJson.Options) });
+                }
+            }
+        }
+    }
+
+    /// <summary>
+    /// What all nodes counted of an endpoint since <paramref name="since"/>: this one from its memory, which is newest, the others as they wrote it down. One
+    /// that has been silent for less than the lease may go on serving the candidate, so its count is incomplete; after that it is back on stable or gone.
+    /// </summary>
+    public async Task<NodesHealth> HealthAsync(string endpoint, DateTimeOffset since, TimeSpan lease, CancellationToken ct)
+    {
+        if (foundation.Node is not { } own)
+        {
+            return new((variant, from) => health.Of(endpoint, variant, from), null, null);
+        }
+
+        // This node's own rows are from before its process began, when it was another one.
+        var rows = await database.ReadAsync(
+            session => session.QueryAsync<HealthRow>(
+                """
+                SELECT variant AS Variant, counts AS Counts FROM serving_node_health
+                WHERE endpoint = @endpoint AND until_second > @from AND (node <> @own OR from_second < @_began)
+                """,
+                new { endpoint, own, _began, from = since.ToUnixTimeSeconds() }),
+            ct);
+        var told = rows.SelectMany(row => JsonSerializer.Deserialize<Dictionary<long, HealthCounts>>(row.Counts, CanonicalJson.Options)!.Select(each => (row.Variant, Second: each.Key, Counts: each.Value))).ToList();
+        var now = clock.GetUtcNow();
+        var (live, missing, gone) = (1, new List<string>(), new List<string>());
+        foreach (var (node, seenAt, _) in (await ReadAsync(ct)).Where(row => row.Node != own))
+        {
+            if (Silence(node, seenAt) is var silence && silence < Told && now - Time.FromMicros(seenAt) < Told)
+            {
+                live++;
+            }
+            else
+            {
+                (silence < lease ? missing : gone).Add($"{node} (last heard of at {Time.FromMicros(seenAt).UtcDateTime:HH:mm:ss} UTC)");
+            }
+        }
+
+        var counted = live + missing.Count + gone.Count == 1 ? null : $"counted on {live} node{(live == 1 ? "" : "s")}";
+        return new(
+            (variant, from) => told.Where(row => row.Variant == variant && row.Second >= from.ToUnixTimeSeconds())
+                .Aggregate(health.Count(endpoint, variant, from.ToUnixTimeSeconds(), now.ToUnixTimeSeconds() + 1), (sum, row) => sum.Add(row.Counts)).Read(),
+            gone.Count > 0 ? $"{counted} and, until silent for longer than the lease, on {string.Join(", ", gone)}" : counted,
+            missing.Count > 0 ? $"what node {string.Join(" and ", missing)} has counted since is unknown" : null);
+    }
 
     /// <summary>
     /// Whether every live node serves the endpoint's present revision. One that serves nothing of the endpoint contradicts nothing; one that has been silent for
@@ -141,6 +236,13 @@ internal sealed class Nodes(Database database, Routes routes, Deployments deploy
     private sealed record NodeRoute(long Revision, IReadOnlyDictionary<string, double> Shares, string? Why);
 
     private sealed record Report(IReadOnlyDictionary<string, NodeRoute> Routes, IReadOnlyList<string> Drives);
+
+    private sealed class HealthRow
+    {
+        public string Variant { get; set; } = "";
+
+        public string Counts { get; set; } = "";
+    }
 
     private sealed class Row
     {

@@ -39,7 +39,7 @@ public static class ServingModule
             p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Gates>(), p.GetRequiredService<ModelRepository>(), p.GetRequiredService<Monitoring.Predictions>()));
         services.AddSingleton(p => new Trials(p.GetRequiredService<LoadedModels>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new Rollouts(
-            p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<RolloutObserver>(), p.GetRequiredService<Deployments>(), p.GetRequiredService<Routes>(), p.GetRequiredService<Nodes>(),
+            p.GetRequiredService<RolloutTransitions>(), p.GetRequiredService<RolloutObserver>(), p.GetRequiredService<ExperimentObserver>(), p.GetRequiredService<Deployments>(), p.GetRequiredService<Routes>(), p.GetRequiredService<Nodes>(),
             p.GetRequiredService<Registry.Models>(), p.GetRequiredService<Access>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new RolloutReports(
             p.GetRequiredService<Rollouts>(), p.GetRequiredService<Endpoints>(), p.GetRequiredService<ExperimentObserver>(), p.GetRequiredService<Monitoring.Labels>(), p.GetRequiredService<TimeProvider>()));

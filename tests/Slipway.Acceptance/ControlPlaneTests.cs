@@ -63,6 +63,49 @@ public sealed class ControlPlaneTests : IAsyncLifetime
         Assert.All(traffic.Seen.Values, versions => Assert.Contains("2", versions));
     }
 
+    [Fact]
+    public async Task Analysis_reads_the_health_of_every_node_and_says_whose_it_does_not_know()
+    {
+        await using var postgres = await PostgresServer.OwnAsync();
+        await using var nodes = await Cluster.StartAsync(folder.FullName, await postgres.CreateDatabaseAsync());
+        static object Analysis(string maxWait) => new { kind = "analysis", analysis = new { minRequests = 40, interval = "00:00:01", maxWait } };
+        var id = await nodes.ProposeAsync(new
+        {
+            lease = new { duration = "00:01:00" },
+            steps = new object[] { new { kind = "setWeight", percent = 50 }, new { kind = "pause" }, Analysis("00:01:00"), new { kind = "pause" }, Analysis("00:00:02"), new { kind = "setWeight", percent = 100 } },
+        });
+        await nodes.UntilAsync(id, rollout => State(rollout) == "paused");
+        var driver = await nodes.DriverAsync(id);
+        var other = nodes.All.Single(node => node != driver);
+        await driver.PostAsync($"rollouts/{id}/promote", new { }, Stop);
+        // Every request goes to the node that does not take the steps.
+        await AskAsync(other, "far", 160);
+        var passed = await nodes.UntilAsync(id, rollout => State(rollout) == "paused" && rollout.GetProperty("status").GetProperty("step").GetInt32() == 3);
+        var errors = Check(passed);
+        Assert.InRange(errors.GetProperty("stableN").GetInt64() + errors.GetProperty("candidateN").GetInt64(), 80, 160);
+        Assert.EndsWith("counted on 2 nodes", errors.GetProperty("why").GetString(), StringComparison.Ordinal);
+
+        await other.KillAsync();
+        await PollAsync(async () => (await driver.GetAsync($"rollouts/{id}/nodes", Stop)).GetProperty("items").EnumerateArray().Any(node => !node.GetProperty("live").GetBoolean()));
+        await driver.PostAsync($"rollouts/{id}/promote", new { }, Stop);
+        await AskAsync(driver, "near", 160);
+        // Nothing is wrong with what is known, and yet it does not go on.
+        var waits = await nodes.UntilAsync(id, rollout => State(rollout) == "paused" && rollout.GetProperty("status").GetProperty("pause").GetString() == "noData");
+        Assert.Equal(4, waits.GetProperty("status").GetProperty("step").GetInt32());
+        Assert.Equal(("noData", true), (Check(waits).GetProperty("verdict").GetString(), Check(waits).GetProperty("candidateN").GetInt64() > 100));
+        Assert.Contains($"what node {(other == nodes.All[0] ? "a" : "b")} (last heard of at ", Check(waits).GetProperty("why").GetString(), StringComparison.Ordinal);
+
+        static JsonElement Check(JsonElement rollout) => rollout.GetProperty("lastAnalysis").GetProperty("checks").EnumerateArray().First(check => check.GetProperty("metric").GetString() == "errorRate");
+
+        static async Task AskAsync(ServeProcess node, string prefix, int requests)
+        {
+            for (var i = 0; i < requests; i++)
+            {
+                await node.AskAsync("flowers", $"{prefix}-{i}", Stop);
+            }
+        }
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -59,9 +59,10 @@ internal static class RolloutCommand
         var requests = new Option<int?>("--min-requests") { Description = "Requests each variant needs before an analysis judges" };
         var quality = new Option<string[]>("--quality") { Description = "Also compare auc or logLoss over labelled predictions", AllowMultipleArgumentsPerToken = true };
         var hold = new Option<bool>("--hold") { Description = "Do not start by itself" };
+        var other = new Option<bool>("--allow-other-inputs") { Description = "Start although the candidate takes other inputs than stable: callers send what it takes" };
         var (wait, timeout) = (Opt.Wait(), Opt.Timeout());
         return new Verb("propose", "Proposes a version as the next one of an endpoint", "slipway rollout propose late flights/8 --steps 5,25,100 --quality auc --wait --timeout 2h", "slipway rollout propose late -f canary.yaml")
-            .With(endpoint, version, steps, file, policy, requests, quality, hold, wait, timeout)
+            .With(endpoint, version, steps, file, policy, requests, quality, hold, other, wait, timeout)
             .Does(globals, terminal, async s =>
             {
                 object spec;
@@ -75,7 +76,7 @@ internal static class RolloutCommand
                 {
                     spec = s.Value(file) is { } json
                         ? JsonSerializer.Deserialize<JsonElement>(await Input.ReadAsync(s, json), SlipwayClient.Json)
-                        : Canary(s.Value(steps)!, s.Value(requests), s.Value(quality) ?? [], s.Value(hold));
+                        : Canary(s.Value(steps)!, s.Value(requests), s.Value(quality) ?? [], s.Value(hold), s.Value(other));
                 }
 
                 s.About("endpoints", s.Value(endpoint));
@@ -84,7 +85,7 @@ internal static class RolloutCommand
             });
     }
 
-    private static object Canary(string steps, int? requests, string[] quality, bool hold)
+    private static object Canary(string steps, int? requests, string[] quality, bool hold, bool allowOtherInputs)
     {
         var percents = steps.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
             .Select(p => double.TryParse(p.TrimEnd('%'), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var percent) && percent is >= 0 and <= 100
@@ -94,6 +95,7 @@ internal static class RolloutCommand
         return new
         {
             autoStart = !hold,
+            allowOtherInputs,
             guardrails = new { minRequests = requests ?? 50 },
             steps = percents.SelectMany(p => p < 100 ? new object[] { new { kind = "setWeight", percent = p }, new { kind = "analysis", analysis } } : [new { kind = "setWeight", percent = p }]),
         };

@@ -51,7 +51,9 @@ internal sealed class CommandStep(LocalJobRunner jobs, Registry.Runs runs, StepR
 
             if (result.End != JobEnd.Exited || result.ExitCode != 0)
             {
-                throw new SlipwayException(ErrorCode.PreconditionFailed, $"{p.Command[0]} failed", result.Why(p.Deadline, options.MaxLogBytes), $"read artifact logs/{context.Step.Name}.log of run {run.Id}");
+                var failed = new SlipwayException(ErrorCode.PreconditionFailed, $"{p.Command[0]} failed", result.Why(p.Deadline, options.MaxLogBytes), $"read artifact logs/{context.Step.Name}.log of run {run.Id}");
+                await stepRuns.FailAsync(context, run.Id, failed);
+                return new StepResult(new StepOutput { RunId = run.Id, ExitCode = result.End == JobEnd.Exited ? result.ExitCode : null, Log = log.Hash }, Failure: StepTasks.Sentence(failed));
             }
 
             await runs.FinishAsync(context.Actor, run.Id, RunStatus.Finished, ct);

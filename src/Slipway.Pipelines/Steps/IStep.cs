@@ -18,10 +18,11 @@ internal interface IStep
     Task<StepResult> RunAsync(StepContext context, CancellationToken ct);
 }
 
-/// <summary>How a step ended well.</summary>
+/// <summary>How a step ended, with what it made.</summary>
 /// <param name="Output">What it made.</param>
 /// <param name="Rejection">Why the run ends here without a failure, or null.</param>
-internal sealed record StepResult(StepOutput Output, string? Rejection = null);
+/// <param name="Failure">Why it failed although it has something to tell, such as an exit code; or null.</param>
+internal sealed record StepResult(StepOutput Output, string? Rejection = null, string? Failure = null);
 
 /// <summary>What a step sees of its run.</summary>
 /// <param name="Run">The run.</param>

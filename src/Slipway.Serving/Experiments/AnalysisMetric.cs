@@ -14,6 +14,9 @@ public enum MetricProvider
 
     /// <summary>A number in a JSON answer.</summary>
     Web,
+
+    /// <summary>The exit code of a pipeline's command: 0 passes, any other fails, and a run that ends without one is an error.</summary>
+    Job,
 }
 
 /// <summary>One metric of an analysis: who answers, what is accepted, and how often it may go wrong. Every measurement is kept.</summary>
@@ -44,6 +47,9 @@ public sealed record AnalysisMetric
 
     /// <summary>Web: where the number is, as <c>data.result.0.value</c>.</summary>
     public string? Path { get; init; }
+
+    /// <summary>Job: the pipeline that runs once for each measurement.</summary>
+    public string? Pipeline { get; init; }
 
     /// <summary>Least accepted value.</summary>
     public double? AtLeast { get; init; }
@@ -111,13 +117,17 @@ public sealed record AnalysisMetric
             case MetricProvider.Prometheus:
                 Require(!string.IsNullOrWhiteSpace(Url) && !string.IsNullOrWhiteSpace(Query), "Prometheus needs an address and a query");
                 break;
+            case MetricProvider.Job:
+                Require(!string.IsNullOrWhiteSpace(Pipeline) && Pipeline.Length <= 200, "a job names the pipeline that it runs");
+                Require(AtLeast is null && AtMost is null && FailBelow is null && FailAbove is null, "a job passes with exit code 0; it has no bounds");
+                break;
             default:
                 Require(!string.IsNullOrWhiteSpace(Url) && !string.IsNullOrWhiteSpace(Path), "a web metric needs an address and the path of its number");
                 break;
         }
 
         Require(Url is not { Length: > 2048 } && Query is not { Length: > 4096 } && Path is not { Length: > 512 }, "addresses have at most 2,048, queries 4,096 and paths 512 characters");
-        Require(Provider is MetricProvider.Log or MetricProvider.Monitor || AtLeast is not null || AtMost is not null, "without atLeast or atMost no value is accepted");
+        Require(Provider is MetricProvider.Log or MetricProvider.Monitor or MetricProvider.Job || AtLeast is not null || AtMost is not null, "without atLeast or atMost no value is accepted");
         Require(new[] { AtLeast, AtMost, FailBelow, FailAbove }.All(bound => bound is not { } value || double.IsFinite(value)), "bounds must be finite numbers");
         Require(FailBelow is null || FailBelow <= AtLeast, $"failBelow ({FailBelow}) must not lie above atLeast ({AtLeast})");
         Require(FailAbove is null || FailAbove >= AtMost, $"failAbove ({FailAbove}) must not lie below atMost ({AtMost})");
@@ -175,10 +185,14 @@ public sealed record MetricTally(long Since, long LastAt, int Measurements, int 
     /// <summary>The tally of a step that has just begun.</summary>
     public static MetricTally Begin(long since) => new(since, 0, 0, 0, 0, 0, 0, 0);
 
+    /// <summary>Job: when the run began that has not answered yet, Unix microseconds; 0: none is waited for.</summary>
+    public long AskedAt { get; init; }
+
     /// <summary>One measurement later.</summary>
     public MetricTally Add(Verdict verdict, long at) => this with
     {
         LastAt = at,
+        AskedAt = 0,
         Measurements = Measurements + 1,
         Failures = Failures + (verdict == Verdict.Fail ? 1 : 0),
         Errors = verdict == Verdict.Error ? Errors + 1 : 0,

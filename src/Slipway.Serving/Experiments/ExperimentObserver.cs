@@ -9,8 +9,11 @@ namespace Slipway.Serving;
 /// labels; nothing of it is on the way of a request.
 /// </summary>
 internal sealed class ExperimentObserver(
-    Database database, Deployments deployments, Predictions predictions, Labels labels, Monitors monitors, MetricQueries queries, Routing.Routes routes, TimeProvider clock)
+    Database database, Journal journal, Deployments deployments, Predictions predictions, Labels labels, Monitors monitors, MetricQueries queries, Routing.Routes routes, TimeProvider clock)
 {
+    private static readonly Actor Self = Actor.System("rollout");
+    private static readonly TimeSpan JobPatience = TimeSpan.FromHours(1);
+
     /// <summary>One look at an A/B test.</summary>
     /// <param name="rollout">Whose variants are compared.</param>
     /// <param name="spec">What is asked.</param>
@@ -121,13 +124,27 @@ internal sealed class ExperimentObserver(
         {
             var tally = tallies.TryGetValue(metric.Name, out var known) && known.Since == since ? known : MetricTally.Begin(since);
             Measurement? latest = null;
-            if (now - since >= Micros(metric.InitialDelay) && (tally.LastAt == 0 || now - tally.LastAt >= Micros(metric.Interval)) && !tally.Judge(metric).Final)
+            if (tally.AskedAt > 0)
             {
-                latest = await MeasureAsync(rollout, spec, metric, looks, ct);
-                tally = tally.Add(latest.Verdict, now);
-                await KeepAsync(rollout, latest, ct);
+                latest = await AnsweredAsync(rollout, metric, tally.AskedAt, now, ct);
+                tally = latest is null ? tally : tally.Add(latest.Verdict, now);
             }
-            else if (tally.LastAt > 0)
+            else if (now - since >= Micros(metric.InitialDelay) && (tally.LastAt == 0 || now - tally.LastAt >= Micros(metric.Interval)) && !tally.Judge(metric).Final)
+            {
+                if (metric.Provider == MetricProvider.Job)
+                {
+                    await AskAsync(rollout, metric, now, ct);
+                    tally = tally with { AskedAt = now };
+                }
+                else
+                {
+                    latest = await MeasureAsync(rollout, spec, metric, looks, ct);
+                    tally = tally.Add(latest.Verdict, now);
+                    await KeepAsync(rollout, latest, ct);
+                }
+            }
+
+            if (latest is null && tally.LastAt > 0)
             {
                 latest = await LatestAsync(rollout, metric.Name, ct);
             }
@@ -142,11 +159,47 @@ internal sealed class ExperimentObserver(
 
             checks.Add(new(
                 metric.Name, verdict, latest?.Baseline, latest?.Value, latest?.Harm, latest?.Lower, latest?.Upper, latest?.P,
-                latest?.BaselineN ?? 0, latest?.CandidateN ?? 0, $"{metric.Name}{(metric.DryRun ? $" (on trial)" : "")}: {why}{(latest is null ? "" : $"; last: {latest.Why}")}"));
+                latest?.BaselineN ?? 0, latest?.CandidateN ?? 0, $"{metric.Name}{(metric.DryRun ? $" (on trial)" : "")}: {why}{(latest is null ? "" : $"; last: {latest.Why}")}{(tally.AskedAt > 0 ? $"; the run of pipeline {metric.Pipeline} has not ended" : "")}"));
         }
 
         return new(Analysis.Joint(deciding), checks, report.Memory with { Looks = looks, Tallies = tallies }, final);
     }
+
+    /// <summary>
+    /// Keeps what became of a job that was asked for at <paramref name="askedAt"/>: its exit code, or why there is none. Kept once; an answer that nobody waits
+    /// for any more is kept too and counts for nothing.
+    /// </summary>
+    public Task AnswerAsync(Rollout rollout, string metric, string pipeline, long askedAt, int? exitCode, string why, CancellationToken ct) => KeepAsync(
+        rollout,
+        new(metric, Time.FromMicros(askedAt), exitCode switch { null => Verdict.Error, 0 => Verdict.Pass, _ => Verdict.Fail }, exitCode, null, null, null, null, null, 0, 0, $"pipeline {pipeline}", why),
+        ct);
+
+    // The journal is what tells the pipelines: they are to the right of here.
+    private Task AskAsync(Rollout rollout, AnalysisMetric metric, long now, CancellationToken ct) => database.WriteAsync(
+        tx => journal.AppendAsync(
+            tx, Self, Events.RolloutMetricAsked, rollout.Subject, new RolloutMetricAsked(rollout.Id, rollout.Endpoint, rollout.Stable, rollout.Candidate, metric.Name, metric.Pipeline!, now),
+            [new("endpoint", rollout.Endpoint)]),
+        ct);
+
+    private async Task<Measurement?> AnsweredAsync(Rollout rollout, AnalysisMetric metric, long askedAt, long now, CancellationToken ct)
+    {
+        if (await AtAsync(rollout, metric.Name, askedAt, ct) is { } answer)
+        {
+            return answer;
+        }
+
+        if (now - askedAt < Micros(JobPatience))
+        {
+            return null;
+        }
+
+        await AnswerAsync(rollout, metric.Name, metric.Pipeline!, askedAt, null, $"the run of pipeline {metric.Pipeline} has not ended within {RolloutStep.Say(JobPatience)}", ct);
+        return await AtAsync(rollout, metric.Name, askedAt, ct);
+    }
+
+    private async Task<Measurement?> AtAsync(Rollout rollout, string metric, long at, CancellationToken ct) => await database.ReadAsync(
+        session => session.FindAsync<string>("SELECT body FROM serving_measurements WHERE rollout = @Id AND metric = @metric AND at = @at", new { rollout.Id, metric, at }), ct)
+        is { } body ? Read(body) : null;
 
     /// <summary>Measurements of a rollout's further metrics, newest first.</summary>
     public async Task<IReadOnlyList<Measurement>> MeasurementsAsync(string rollout, int limit, CancellationToken ct)

@@ -139,7 +139,10 @@ internal readonly record struct LabelledScore(double Score, bool Positive);
 /// The candidate's requests since the step began; null outside of an analysis step. Statistics use everything since the exposure, but a step is
 /// passed only on traffic of its own, or the first step's data would wave the later ones through.
 /// </param>
-internal sealed record AnalysisSample(ArmHealth Stable, ArmHealth Candidate, ArmQuality? StableQuality = null, ArmQuality? CandidateQuality = null, long? Fresh = null);
+/// <param name="Counted">On which nodes requests were counted, in words; null where there is only one.</param>
+/// <param name="Missing">Whose latest count is unknown, in words; null if everyone's is known.</param>
+internal sealed record AnalysisSample(
+    ArmHealth Stable, ArmHealth Candidate, ArmQuality? StableQuality = null, ArmQuality? CandidateQuality = null, long? Fresh = null, string? Counted = null, string? Missing = null);
 
 /// <summary>What earlier looks established: the smallest p-value and the intersection of the intervals. Kept with the rollout.</summary>
 /// <param name="Looks">By metric.</param>
@@ -178,15 +181,24 @@ internal static class Analysis
 
     /// <summary>Error rate and latency: the guardrails that are always on.</summary>
     public static AnalysisReport Guardrails(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory) =>
-        Join([ErrorRate(spec, sample, memory), Latency(spec, sample)], sample, memory);
+        Join(Live(spec, sample, memory), sample, memory);
 
     /// <summary>Guardrails and the quality metrics of <paramref name="spec"/>.</summary>
     public static AnalysisReport Judge(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory)
     {
-        var checks = new List<AnalysisCheck> { ErrorRate(spec, sample, memory), Latency(spec, sample) };
+        var checks = new List<AnalysisCheck>(Live(spec, sample, memory));
         checks.AddRange(spec.Quality.Select(metric => QualityOf(metric, spec, sample, memory)));
         return Join(checks, sample, memory);
     }
+
+    private static AnalysisCheck[] Live(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory) =>
+        [.. new[] { ErrorRate(spec, sample, memory), Latency(spec, sample) }.Select(check => sample switch
+        {
+            // Requests that nobody could count may be the bad ones.
+            { Missing: { } missing } => check with { Verdict = check.Verdict == Verdict.Pass ? Verdict.NoData : check.Verdict, Why = $"{check.Why}; {missing}" },
+            { Counted: { } counted } => check with { Why = $"{check.Why}; {counted}" },
+            _ => check,
+        })];
 
     private static AnalysisReport Join(IReadOnlyList<AnalysisCheck> checks, AnalysisSample sample, AnalysisMemory memory)
     {

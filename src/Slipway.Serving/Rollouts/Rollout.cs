@@ -365,6 +365,12 @@ public sealed record RolloutSpec
     /// <summary>How long after the end an undo goes back at once, without steps.</summary>
     public TimeSpan RollbackWindow { get; init; } = TimeSpan.FromHours(24);
 
+    /// <summary>
+    /// Whether a candidate may take other inputs than stable. Otherwise such a rollout does not start: requests that fit one are refused by the other, or
+    /// read as other columns.
+    /// </summary>
+    public bool AllowOtherInputs { get; init; }
+
     /// <summary>What happens when a newer proposal for the endpoint is ready.</summary>
     public NewVersionRule OnNewVersion { get; init; }
 

@@ -11,7 +11,7 @@ namespace Slipway.Serving;
 
 /// <summary>Looks at everything a rollout's next decision depends on.</summary>
 internal sealed class RolloutObserver(
-    RolloutTransitions transitions, Gates gates, Health health, LoadedModels loaded, Routes routes, Deployments deployments, Labels labels, ExperimentObserver experiments, Nodes nodes, Outbound outbound, TimeProvider clock)
+    RolloutTransitions transitions, Gates gates, LoadedModels loaded, Routes routes, Deployments deployments, Labels labels, ExperimentObserver experiments, Nodes nodes, Outbound outbound, TimeProvider clock)
 {
     // When this node looked last at what takes long to read, by rollout: a look every second would read the log every second.
     private readonly ConcurrentDictionary<string, long> _looked = new(StringComparer.Ordinal);
@@ -27,7 +27,7 @@ internal sealed class RolloutObserver(
         {
             var gate = await transitions.MustQueueAsync(rollout, ct) ? GateState.Waiting : await GateAsync(rollout, ct);
             var ready = gate is GateState.Granted or GateState.NotAsked && spec.AutoStart;
-            return new(now, gate, ready ? await WarmAsync(rollout, ct) : null, null, null) { First = rollout.Stable.Length == 0 && routes.Find(rollout.Endpoint) is null };
+            return new(now, gate, ready ? await WarmAsync(rollout, ct) ?? await UnfitAsync(rollout, ct) : null, null, null) { First = rollout.Stable.Length == 0 && routes.Find(rollout.Endpoint) is null };
         }
 
         if (status.Ended || status.State is RolloutState.Aborting or RolloutState.RollingBack)
@@ -58,7 +58,7 @@ internal sealed class RolloutObserver(
 
         if (status.ExposedSince > 0)
         {
-            seen = seen with { Guardrails = Analysis.Guardrails(spec.Guardrails, Sample(rollout, status.ExposedSince, null), status.Memory) };
+            seen = seen with { Guardrails = Analysis.Guardrails(spec.Guardrails, await SampleAsync(rollout, status.ExposedSince, null, ct), status.Memory) };
         }
 
         if (step is { Kind: "analysis", Background: false })
@@ -115,7 +115,7 @@ internal sealed class RolloutObserver(
     {
         var since = rollout.Status.ExposedSince > 0 ? rollout.Status.ExposedSince : rollout.Status.PreviewSince;
         var nobody = new ArmHealth(0, 0, double.NaN);
-        var sample = since == 0 ? new(nobody, nobody) : Sample(rollout, since, stepSince);
+        var sample = since == 0 ? new(nobody, nobody) : await SampleAsync(rollout, since, stepSince, ct);
         var report = Analysis.Judge(analysis, since > 0 && analysis.Quality.Count > 0 ? await WithQualityAsync(rollout, analysis, sample, ct) : sample, memory);
         return await experiments.MeasureAsync(rollout, analysis, report, stepSince, ct);
     }
@@ -139,14 +139,21 @@ internal sealed class RolloutObserver(
     /// The first candidate against the baseline slice if there is one, else stable. A candidate with all the traffic is compared with what stable did just
     /// before: afterwards stable does nothing.
     /// </summary>
-    private AnalysisSample Sample(Rollout rollout, long since, long? stepSince)
+    private async Task<AnalysisSample> SampleAsync(Rollout rollout, long since, long? stepSince, CancellationToken ct)
     {
         var candidate = rollout.Status.Winner ?? rollout.Spec.First;
         var compared = rollout.Variants.FirstOrDefault(variant => variant.Role == VariantRole.Baseline)?.Name ?? "stable";
         var before = rollout.Spec.Kind == RolloutKind.BlueGreen && rollout.Status.BakingSince > 0 ? Time.FromMicros(since) - TimeSpan.FromSeconds(Health.Seconds / 3) : Time.FromMicros(since);
+        var health = await nodes.HealthAsync(rollout.Endpoint, before, rollout.Spec.Leased.Duration, ct);
         return new(
-            Arm(rollout.Endpoint, compared, before), Arm(rollout.Endpoint, candidate, Time.FromMicros(since)),
-            Fresh: stepSince is { } from ? Arm(rollout.Endpoint, candidate, Time.FromMicros(from)).Requests : null);
+            Arm(compared, before), Arm(candidate, Time.FromMicros(since)),
+            Fresh: stepSince is { } from ? Arm(candidate, Time.FromMicros(from)).Requests : null, Counted: health.Counted, Missing: health.Missing);
+
+        ArmHealth Arm(string variant, DateTimeOffset from)
+        {
+            var seen = health.Of(variant, from);
+            return new(seen.Requests, seen.Errors, seen.P95Micros ?? double.NaN);
+        }
     }
 
     /// <summary>
@@ -249,6 +256,46 @@ internal sealed class RolloutObserver(
         return null;
     }
 
+    /// <summary>
+    /// Why a candidate does not take the requests that stable takes, naming what comes and what it expects; null if it does, or if the plan allows other inputs.
+    /// A stable version that cannot be loaded takes none.
+    /// </summary>
+    public async Task<string?> UnfitAsync(Rollout rollout, CancellationToken ct)
+    {
+        var served = routes.Find(rollout.Endpoint)?.Table?.Spec.Stable.ModelVersion ?? rollout.Stable;
+        if (rollout.Spec.AllowOtherInputs || served.Length == 0 || await SignatureAsync(rollout.Endpoint, served, ct) is not { } stable)
+        {
+            return null;
+        }
+
+        foreach (var variant in rollout.Variants.Where(variant => variant.Role == VariantRole.Candidate))
+        {
+            if (await SignatureAsync(rollout.Endpoint, variant.ModelVersion, ct) is { } candidate && InputFit.Faults(stable, candidate) is { Count: > 0 } faults)
+            {
+                return $"{variant.ModelVersion} does not take the requests that {served} takes: {string.Join("; ", faults)}; register a version with the same inputs, or allow other ones in the plan (allowOtherInputs: true, on the command line --allow-other-inputs)";
+            }
+        }
+
+        return null;
+    }
+
+    private async Task<ModelSignature?> SignatureAsync(string endpoint, string modelVersion, CancellationToken ct)
+    {
+        var runtime = routes.Find(endpoint)?.Table?.Spec.Settings?.Runtime;
+        try
+        {
+            var model = await loaded.PinAsync(modelVersion, runtime, ct);
+            var signature = model.Signature;
+            loaded.Unpin(model);
+            return signature;
+        }
+        catch (SlipwayException failure) when (failure.Code is ErrorCode.InvalidArgument or ErrorCode.NotFound or ErrorCode.DataLoss)
+        {
+            // Whoever is to serve it says so; nothing can be held against inputs that nobody knows.
+            return null;
+        }
+    }
+
     // The route names the variant already, so every node loads it; this node says what it measured.
     private StepAnswer? Warm(Rollout rollout, RolloutStep step)
     {
@@ -277,12 +324,6 @@ internal sealed class RolloutObserver(
 
         var answer = await outbound.PostAsync(step.Url!, step.AllowLoopback, body, headers, ct);
         return answer.Delivered ? new(true, false, $"{step.Url} answered {answer.Status}") : new(false, answer.Status is >= 400 and < 500 and not (408 or 425 or 429), $"{step.Url}: {answer.Error}");
-    }
-
-    private ArmHealth Arm(string endpoint, string variant, DateTimeOffset since)
-    {
-        var seen = health.Of(endpoint, variant, since);
-        return new(seen.Requests, seen.Errors, seen.P95Micros ?? double.NaN);
     }
 }
 

@@ -35,6 +35,7 @@ public sealed class Rollouts
 {
     private readonly RolloutTransitions _transitions;
     private readonly RolloutObserver _observer;
+    private readonly ExperimentObserver _experiments;
     private readonly Deployments _deployments;
     private readonly Routes _routes;
     private readonly Nodes _nodes;
@@ -43,8 +44,8 @@ public sealed class Rollouts
     private readonly Wakeups _wakeups;
     private readonly TimeProvider _clock;
 
-    internal Rollouts(RolloutTransitions transitions, RolloutObserver observer, Deployments deployments, Routes routes, Nodes nodes, Models models, Access access, Wakeups wakeups, TimeProvider clock) =>
-        (_transitions, _observer, _deployments, _routes, _nodes, _models, _access, _wakeups, _clock) = (transitions, observer, deployments, routes, nodes, models, access, wakeups, clock);
+    internal Rollouts(RolloutTransitions transitions, RolloutObserver observer, ExperimentObserver experiments, Deployments deployments, Routes routes, Nodes nodes, Models models, Access access, Wakeups wakeups, TimeProvider clock) =>
+        (_transitions, _observer, _experiments, _deployments, _routes, _nodes, _models, _access, _wakeups, _clock) = (transitions, observer, experiments, deployments, routes, nodes, models, access, wakeups, clock);
 
     /// <summary>
     /// Proposes a rollout. It starts by itself when the candidate's gate is granted (at once without a policy) unless the plan says otherwise, and
@@ -109,10 +110,16 @@ public sealed class Rollouts
     /// <summary>Every node with what it serves of the rollout's endpoint: actual shares beside those that are set.</summary>
     public async Task<IReadOnlyList<NodeShares>> NodesAsync(string id, CancellationToken ct) => await _nodes.ListAsync((await GetAsync(id, ct)).Endpoint, id, ct);
 
-    /// <summary>Starts a pending rollout by hand. Conflict if its gate is not granted.</summary>
+    /// <summary>Starts a pending rollout by hand. Conflict if its gate is not granted; PreconditionFailed if the candidate does not take what stable takes and the plan does not allow it.</summary>
     public async Task<Rollout> StartAsync(Actor actor, string id, CancellationToken ct, string? key = null)
     {
-        var gate = await _observer.GateAsync(await GetAsync(id, ct), ct);
+        var pending = await GetAsync(id, ct);
+        var gate = await _observer.GateAsync(pending, ct);
+        if (pending.Status.State == RolloutState.Pending && gate is GateState.Granted or GateState.NotAsked && await _observer.UnfitAsync(pending, ct) is { } misfit)
+        {
+            throw new SlipwayException(ErrorCode.PreconditionFailed, $"cannot start rollout {id}", misfit, $"slipway rollout status {id}");
+        }
+
         return await CommandAsync(actor, id, (rollout, now) => RolloutPlan.Start(rollout.Status, gate, now, rollout.Stable.Length == 0 && _routes.Find(rollout.Endpoint) is null), Key(key, $"start {id}"), ct);
     }
 
@@ -160,6 +167,20 @@ public sealed class Rollouts
     public Task<Rollout> AnswerJobAsync(Actor actor, string id, int attempt, int step, bool succeeded, string why, CancellationToken ct) =>
         CommandAsync(actor, id, (rollout, _) => RolloutPlan.Answer(rollout.Status, attempt, step, succeeded, why), null, ct);
 
+    /// <summary>Tells an analysis the exit code of the job that it asked for. Idempotent; the first answer stays.</summary>
+    /// <param name="id">The rollout.</param>
+    /// <param name="metric">The metric's name.</param>
+    /// <param name="pipeline">The pipeline that ran.</param>
+    /// <param name="askedAt">When it was asked for, as the question says.</param>
+    /// <param name="exitCode">The exit code; null: there is none.</param>
+    /// <param name="why">In words, with the run.</param>
+    /// <param name="ct">Cancels.</param>
+    public async Task AnswerMetricAsync(string id, string metric, string pipeline, long askedAt, int? exitCode, string why, CancellationToken ct)
+    {
+        await _experiments.AnswerAsync(await GetAsync(id, ct), metric, pipeline, askedAt, exitCode, why, ct);
+        await _wakeups.WakeAsync(RolloutWork.WorkKind, id);
+    }
+
     /// <summary>
     /// Sends all traffic back to stable: this node at once, all nodes with one route revision. A second abort changes nothing. Conflict once the
     /// candidate is stable.
@@ -204,7 +225,7 @@ public sealed class Rollouts
             return await CommandAsync(actor, id, (present, now) => RolloutPlan.Undo(present.Status, undo.Target, Said($"back to {undo.Target}", actor, reason), now), command, ct);
         }
 
-        var spec = rollout.Spec.Kind is RolloutKind.Canary or RolloutKind.BlueGreen ? rollout.Spec with { Variants = [], InheritSalt = null } : RolloutSpec.Canary(rollout.Spec.Guardrails, 25, 100);
+        var spec = rollout.Spec.Kind is RolloutKind.Canary or RolloutKind.BlueGreen ? rollout.Spec with { Variants = [], InheritSalt = null } : RolloutSpec.Canary(rollout.Spec.Guardrails, 25, 100) with { AllowOtherInputs = rollout.Spec.AllowOtherInputs };
         var request = new ProposeRollout { Endpoint = rollout.Endpoint, Candidate = undo.Target, Policy = rollout.Policy, Spec = spec with { Reason = Said($"undo of rollout {id}", actor, reason) } };
         var again = await _transitions.ProposeAsync(actor, request, request.Spec, undo.Target, command, ct);
         await _wakeups.WakeAsync(RolloutWork.WorkKind, again.Id);
@@ -337,7 +358,8 @@ public sealed class Rollouts
     // Whoever may not run pipelines may not run them by way of a plan either.
     private async Task DemandJobsAsync(Actor actor, RolloutSpec spec, string about, CancellationToken ct)
     {
-        if (spec.Steps.Any(step => step.Kind == "job"))
+        var analyses = spec.Planned().Steps.Select(step => step.Analysis).Append(spec.Guardrails).Append(spec.BakeAnalysis).OfType<AnalysisSpec>();
+        if (spec.Steps.Any(step => step.Kind == "job") || analyses.Any(analysis => analysis.Metrics.Any(metric => metric.Provider == MetricProvider.Job)))
         {
             await _access.DemandAsync(actor, Permissions.PipelineRun, new Subject("rollout", about), ct);
         }

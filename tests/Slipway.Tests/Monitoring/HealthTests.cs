@@ -29,6 +29,27 @@ public sealed class HealthTests
     }
 
     [Fact]
+    public void Counts_of_spans_and_nodes_add_up_to_what_one_would_have_counted()
+    {
+        Health one = new(clock), other = new(clock), both = new(clock);
+        long start = clock.GetUtcNow().ToUnixTimeSeconds();
+        for (int i = 1; i <= 600; i++)
+        {
+            (i % 3 == 0 ? other : one).Record("flights", "canary", i * 10, ok: i % 50 != 0);
+            both.Record("flights", "canary", i * 10, ok: i % 50 != 0);
+            if (i % 100 == 0)
+            {
+                clock.Advance(TimeSpan.FromSeconds(1));
+            }
+        }
+
+        HealthCounts sum = one.Count("flights", "canary", start, start + 3).Add(one.Count("flights", "canary", start + 3, start + 7)).Add(other.Count("flights", "canary", start, start + 7));
+        Assert.Equal(600, sum.Requests);
+        Assert.Equal(both.Of("flights", "canary", DateTimeOffset.FromUnixTimeSeconds(start)), sum.Read());
+        Assert.Equal(new VariantHealth(0, 0, null, null, null), one.Count("flights", "canary", start + 7, start + 9).Read());
+    }
+
+    [Fact]
     public void Nothing_heard_is_no_number()
     {
         var health = new Health(clock);

@@ -68,6 +68,44 @@ public sealed class RolloutsTests
         Assert.Null(await world.Get<RolloutWork>().StepAsync(id, None));
     }
 
+    [Fact]
+    public async Task Candidate_that_takes_other_inputs_does_not_start_unless_the_plan_allows_it()
+    {
+        await using var world = await CreateAsync(Engine.Sqlite);
+        await EndpointAsync(world);
+        var other = await RegisterAsync(world, "iris", ReferenceModels.Bytes("wine_gbt100"));
+        var refused = await StepAsync(world, await ProposeAsync(world, $"iris/{other.Version}", RolloutSpec.Canary(Quick, 10, 100)));
+        Assert.Equal(RolloutState.Aborted, refused.Status.State);
+        Assert.StartsWith($"iris/{other.Version} does not take the requests that iris/1 takes: input 'X' comes as [-1,4], expected is [-1,13]", refused.Status.Cause, StringComparison.Ordinal);
+        Assert.Contains("--allow-other-inputs", refused.Status.Cause, StringComparison.Ordinal);
+
+        var held = await ProposeAsync(world, $"iris/{other.Version}", RolloutSpec.Canary(Quick, 10, 100) with { AutoStart = false });
+        var fault = await Assert.ThrowsAsync<SlipwayException>(() => world.Get<Rollouts>().StartAsync(TestWorld.Ada, held, None));
+        Assert.Equal(ErrorCode.PreconditionFailed, fault.Code);
+        Assert.Contains("expected is [-1,13]", fault.Why, StringComparison.Ordinal);
+        await world.Get<Rollouts>().AbortAsync(TestWorld.Ada, held, "refused", None);
+        await StepAsync(world, held);
+
+        var allowed = await StepAsync(world, await ProposeAsync(world, $"iris/{other.Version}", RolloutSpec.Canary(Quick, 10, 100) with { AllowOtherInputs = true }));
+        Assert.Equal((RolloutState.Progressing, 10.0), (allowed.Status.State, allowed.Status.Percent));
+    }
+
+    [Fact]
+    public void Inputs_fit_when_the_candidate_takes_whatever_stable_takes()
+    {
+        static ModelSignature Of(string[]? columns, params TensorSpec[] inputs) => new(inputs, [], columns);
+        TensorSpec x = new("X", "FP32", [-1, 2]);
+        Assert.Empty(InputFit.Faults(Of(["age", "pay"], x), Of(["age", "pay"], x)));
+        Assert.Empty(InputFit.Faults(Of(null, x), Of(["age", "pay"], x with { Shape = [-1, -1] })));
+        Assert.Equal(["column 2 comes as 'pay', expected is 'debt'"], InputFit.Faults(Of(["age", "pay"], x), Of(["age", "debt"], x)));
+        Assert.Equal(
+            ["2 columns come, expected are 3", "column 'debt' is expected and does not come"],
+            InputFit.Faults(Of(["age", "pay"], x), Of(["age", "pay", "debt"], x with { Shape = [-1, 3] })));
+        Assert.Equal(["input 'X' comes as [-1,2], expected is [1,2]"], InputFit.Faults(Of(null, x), Of(null, x with { Shape = [1, 2] })));
+        Assert.Equal(["input 'X' comes as FP32, expected is INT64"], InputFit.Faults(Of(null, x), Of(null, x with { Datatype = "INT64" })));
+        Assert.Equal(["input 'X' (FP32 [-1,2]) comes, expected is 'Y'", "input 'Y' (FP32 [-1,2]) is expected and does not come"], InputFit.Faults(Of(null, x), Of(null, x with { Name = "Y" })));
+    }
+
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Candidate_that_breaks_is_taken_out_by_the_fuse_with_zero_failed_requests(Engine engine)
     {
