@@ -91,6 +91,23 @@ public sealed class RolloutPartTests : BunitContext
         Assert.Equal(["< 0.0001", "0.0123", "–"], new double?[] { 0, 0.0123, null }.Select(RolloutWords.P));
     }
 
+    [Fact]
+    public void Nodes_that_do_not_serve_the_present_revision_are_named_with_what_they_serve()
+    {
+        var rollout = Rollout(RolloutKind.Canary) with { Spec = new() { Steps = [RolloutStep.SetWeight(20)] }, Status = RolloutStatus.Proposed(0) with { State = RolloutState.Progressing, Weights = new Dictionary<string, double> { ["candidate"] = 20 } } };
+        NodeShares Node(string name, long revision, double candidate, bool live = true, string? why = null, bool drives = false) =>
+            new(name, live, Noon.AddSeconds(live ? -1 : -40), revision, revision == 7, new Dictionary<string, double> { ["stable"] = 100 - candidate, ["candidate"] = candidate }, why, drives);
+        NodeShares[] nodes = [Node("a", 7, 20, drives: true), Node("b", 6, 5), Node("c", 7, 0, why: "the fuse has tripped"), Node("d", 7, 20, live: false, drives: true)];
+        var panel = Render<RolloutPanel>(p => p.Add(r => r.Rollout, rollout).Add(r => r.Now, Noon).Add(r => r.Nodes, nodes).Add(r => r.Revision, 7)).Find("section[aria-label=Nodes]");
+
+        Assert.Equal("1 of 4 serve it", panel.QuerySelector(".panel-end .chip")!.TextContent);
+        Assert.Equal(["set", "atakes the steps", "b", "c", "d"], panel.QuerySelectorAll("tbody th").Select(cell => cell.TextContent.Trim()));
+        Assert.Equal(["serves it", "lags", "stable only", "silent"], panel.QuerySelectorAll("tbody .chip").Select(chip => chip.TextContent));
+        Assert.Equal(["6", "95 %", "5 %"], panel.QuerySelectorAll("tbody tr")[2].QuerySelectorAll("td.num").Select(cell => cell.TextContent));
+        Assert.Contains("The fuse has tripped.", panel.TextContent, StringComparison.Ordinal);
+        Assert.Empty(Render<RolloutPanel>(p => p.Add(r => r.Rollout, rollout).Add(r => r.Now, Noon).Add(r => r.Nodes, [nodes[0]]).Add(r => r.Revision, 7)).FindAll("section[aria-label=Nodes]"));
+    }
+
     [Theory]
     [InlineData(10, "not enough data", "10 of the 100 pairs that a verdict needs.")]
     [InlineData(200, "fail", "class flips 0.5, accepted at most 0.1")]
