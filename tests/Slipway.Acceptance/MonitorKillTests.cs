@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net.Http.Json;
 using System.Text.Json;
+using Slipway.Tests;
 
 namespace Slipway.Acceptance;
 
@@ -39,12 +40,12 @@ public sealed class MonitorKillTests : IAsyncLifetime
             var monitor = (await server.PostAsync("monitors", new { endpoint, modelVersion = "iris/1", window = new { period = "hours", hours = 1, lateness = "00:00:00" } }, Stop)).GetProperty("id").GetString()!;
             for (var row = 0; row < 3 * RowsAnHour; row++)
             {
-                await AskAsync(endpoint, row);
+                await AskAsync(server, endpoint, row);
                 // The first window is the reference and judged already; the second one is half full, and its last row was answered a moment ago.
                 if (kill && row == RowsAnHour * 3 / 2)
                 {
                     await server.PostAsync($"monitors/{monitor}/run", new { }, Stop);
-                    await AskAsync(endpoint, ++row);
+                    await AskAsync(server, endpoint, ++row);
                     await server.KillAsync();
                     await server.StartAsync(Stop);
                 }
@@ -53,7 +54,7 @@ public sealed class MonitorKillTests : IAsyncLifetime
             using var labels = JsonContent.Create(Enumerable.Range(0, 3 * RowsAnHour).Select(row => new { predictionId = $"{endpoint}-{row}", value = row % 3, at = At(row) }));
             using var joined = await server.Http.PostAsync(new Uri($"/api/v1/endpoints/{endpoint}/labels", UriKind.Relative), labels, Stop);
             Assert.True(joined.IsSuccessStatusCode, await joined.Content.ReadAsStringAsync(Stop));
-            await AskAsync(endpoint, 3 * RowsAnHour);
+            await AskAsync(server, endpoint, 3 * RowsAnHour);
             await server.PostAsync($"monitors/{monitor}/run", new { }, Stop);
             var points = (await server.GetAsync($"monitors/{monitor}/points?limit=1000", Stop)).GetProperty("items").EnumerateArray().Where(p => p.GetProperty("phase").GetString() == "final").ToList();
             // How long an answer took is no question of what was kept, and labels make one revision or several, depending on when they are looked at.
@@ -61,14 +62,52 @@ public sealed class MonitorKillTests : IAsyncLifetime
                 .Select(p => string.Join(' ', new[] { "windowStart", "metric", "column", "value", "n", "state", "level", "lower", "upper", "coverage", "lateRows" }.Select(name => Text(p, name)))).Order(StringComparer.Ordinal);
             return (string.Join('\n', told), [.. points.Where(p => Text(p, "metric") == "rows").Select(p => p.GetProperty("n").GetInt64())]);
         }
+    }
 
-        async Task AskAsync(string endpoint, int row)
+    [Fact]
+    public async Task Window_holds_the_rows_of_a_node_that_was_killed()
+    {
+        await using var postgres = await PostgresServer.OwnAsync();
+        var database = await postgres.CreateDatabaseAsync();
+        await using ServeProcess a = new("--data", folder.FullName, "--postgres", database, "--node", "a"), b = new("--data", folder.FullName, "--postgres", database, "--node", "b");
+        await a.StartAsync(Stop);
+        await b.StartAsync(Stop);
+        await a.RegisterIrisAsync(Stop);
+        await a.PostAsync("endpoints", new { name = "flowers", modelVersion = "iris/1" }, Stop);
+        var monitor = (await a.PostAsync("monitors", new { endpoint = "flowers", modelVersion = "iris/1", window = new { period = "hours", hours = 1, lateness = "00:00:00" } }, Stop)).GetProperty("id").GetString()!;
+        for (var i = 0; (await b.FindAsync("endpoints/flowers", Stop))?.GetProperty("ready").GetBoolean() != true; i++)
         {
-            string[] data = [.. new[] { 5 + (row * 7 % 20 / 10.0), 2.5 + (row * 3 % 10 / 10.0), 1.4 + (row * 11 % 40 / 10.0), 0.2 + (row * 5 % 20 / 10.0) }.Select(v => v.ToString("R", CultureInfo.InvariantCulture))];
-            using var content = new StringContent($$"""{"id":"{{endpoint}}-{{row}}","parameters":{"event_time":{{At(row).ToUnixTimeMilliseconds()}}000},"inputs":[{"name":"X","shape":[1,4],"datatype":"FP32","data":[{{string.Join(',', data)}}]}]}""");
-            using var answer = await server.Http.PostAsync(new Uri($"/v2/models/{endpoint}/infer", UriKind.Relative), content, Stop);
-            Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync(Stop));
+            Assert.True(i < 300, b.Log);
+            await Task.Delay(100, Stop);
         }
+
+        for (var row = 0; row < RowsAnHour; row++)
+        {
+            await AskAsync(row % 2 == 0 ? a : b, "flowers", row);
+        }
+
+        // Its last row was answered a moment ago and lies in a buffer.
+        await b.KillAsync();
+        await AskAsync(a, "flowers", RowsAnHour);
+        JsonElement rows = default;
+        for (var i = 0; rows.ValueKind == JsonValueKind.Undefined; i++)
+        {
+            Assert.True(i < 300, a.Log);
+            await Task.Delay(200, Stop);
+            await a.PostAsync($"monitors/{monitor}/run", new { }, Stop);
+            rows = (await a.GetAsync($"monitors/{monitor}/points?metric=rows", Stop)).GetProperty("items").EnumerateArray().FirstOrDefault(p => p.GetProperty("phase").GetString() == "final");
+        }
+
+        Assert.Equal((RowsAnHour, 0), (rows.GetProperty("n").GetInt64(), rows.GetProperty("lateRows").GetInt64()));
+        Assert.Contains("Took over the prediction log", a.Log, StringComparison.Ordinal);
+    }
+
+    private static async Task AskAsync(ServeProcess server, string endpoint, int row)
+    {
+        string[] data = [.. new[] { 5 + (row * 7 % 20 / 10.0), 2.5 + (row * 3 % 10 / 10.0), 1.4 + (row * 11 % 40 / 10.0), 0.2 + (row * 5 % 20 / 10.0) }.Select(v => v.ToString("R", CultureInfo.InvariantCulture))];
+        using var content = new StringContent($$"""{"id":"{{endpoint}}-{{row}}","parameters":{"event_time":{{At(row).ToUnixTimeMilliseconds()}}000},"inputs":[{"name":"X","shape":[1,4],"datatype":"FP32","data":[{{string.Join(',', data)}}]}]}""");
+        using var answer = await server.Http.PostAsync(new Uri($"/v2/models/{endpoint}/infer", UriKind.Relative), content, Stop);
+        Assert.True(answer.IsSuccessStatusCode, await answer.Content.ReadAsStringAsync(Stop));
     }
 
     private static DateTimeOffset At(int row) => Midnight.AddHours((double)row / RowsAnHour);

@@ -7,7 +7,7 @@ internal static class AlertText
 {
     private const int MostNamed = 3;
 
-    public static string Of(string family, IReadOnlyList<AlertMember> members, IReadOnlyList<MonitorPoint> window, MonitorReference reference, Thresholds thresholds)
+    public static string Of(Watched monitor, string family, IReadOnlyList<AlertMember> members, IReadOnlyList<MonitorPoint> window, MonitorReference reference, Thresholds thresholds)
     {
         MonitorPoint at = window[0];
         string span = Span(at.WindowStart, at.WindowEnd);
@@ -15,7 +15,7 @@ internal static class AlertText
         string more = members.Count > MostNamed ? $" and {members.Count - MostNamed} more" : "";
         string list = string.Join(", ", parts) + more;
         string tail = family == Families.Drift ? Realized(window, reference) : family == Families.Performance ? Strongest(window) : "";
-        return $"{list} on {Count(members[0].N)} rows in {span}{tail}";
+        return $"{list} on {Count(members[0].N)} rows{monitor.Of} in {span}{tail}";
     }
 
     /// <summary>A window's days, or its minutes when it does not start and end at midnight UTC.</summary>

@@ -32,7 +32,7 @@ internal sealed class BlindRules(AlertState alerts, TimeProvider clock)
         if (after.State == AlertRule.Firing)
         {
             long rows = at.N;
-            string sentence = $"{monitor.ModelVersion} on {monitor.Endpoint} received {(rows == 0 ? "no predictions" : $"only {rows.ToString("#,0", CultureInfo.InvariantCulture)} predictions")} in {span}, too few to judge for {Spec.Breach.N} windows";
+            string sentence = $"{monitor.ModelVersion} on {monitor.Endpoint}{monitor.Of} has {(rows == 0 ? "nothing" : $"only {rows.ToString("#,0", CultureInfo.InvariantCulture)} predictions")} to judge in {span}, too little for {Spec.Breach.N} windows{(at.Why is null ? "" : $": {at.Why}")}";
             AlertMember[] members = [new("rows", null, rows, Monitoring.Drift.LeastRows, rows, DriftLevel.Major)];
             await alerts.RaiseAsync(tx, monitor, open, Families.NoData, members, (at.WindowStart, at.WindowEnd), sentence, $"window {span} judged: nothing could be judged", LabelSet.Empty, LabelSet.Empty);
         }

@@ -57,7 +57,7 @@ internal sealed class WindowRules(AlertState alerts, BlindRules blind, AlertRule
         }
         else
         {
-            await alerts.RaiseAsync(tx, new Watched(monitor.Id, monitor.Endpoint, monitor.ModelVersion), open, Families.Drift, left, (open.WindowStart, open.WindowEnd), open.Sentence, why, LabelSet.Empty, LabelSet.Empty);
+            await alerts.RaiseAsync(tx, new Watched(monitor.Id, monitor.Endpoint, monitor.ModelVersion, monitor.Scope), open, Families.Drift, left, (open.WindowStart, open.WindowEnd), open.Sentence, why, LabelSet.Empty, LabelSet.Empty);
         }
     }
 
@@ -87,7 +87,7 @@ internal sealed class WindowRules(AlertState alerts, BlindRules blind, AlertRule
         }
 
         bool breached = window.Any(p => Families.Of(p.Metric) == family && p.State == PointState.Alert);
-        string sentence = breached || open is null ? AlertText.Of(family, members, window, reference, thresholds) : open.Sentence;
+        string sentence = breached || open is null ? AlertText.Of(monitor, family, members, window, reference, thresholds) : open.Sentence;
         (DateTimeOffset Start, DateTimeOffset End) span = breached || open is null ? (window[0].WindowStart, window[0].WindowEnd) : (open.WindowStart, open.WindowEnd);
         string evaluated = $"window {AlertText.Span(window[0].WindowStart, window[0].WindowEnd)} judged: {members.Length} of {rules.Count(r => Families.Of(r.Key.Metric) == family)} rules of family {family} fire";
         await alerts.RaiseAsync(tx, monitor, open, family, members, span, sentence, evaluated, LabelSet.Empty, LabelSet.Empty);
@@ -98,7 +98,7 @@ internal sealed class WindowRules(AlertState alerts, BlindRules blind, AlertRule
     {
         Alert? open = (await tx.FindAsync<AlertRow>(
             $"SELECT {AlertRow.Columns} FROM monitoring_alerts WHERE monitor = @MonitorId AND family = 'drift' AND state = 'firing' AND start_us = @start", new { monitor.MonitorId, start = Time.ToMicros(window[0].WindowStart) }))?.Read();
-        if (open is null || AlertText.Of(Families.Drift, open.Members, window, reference, thresholds) is var sentence && sentence == open.Sentence)
+        if (open is null || AlertText.Of(monitor, Families.Drift, open.Members, window, reference, thresholds) is var sentence && sentence == open.Sentence)
         {
             return;
         }

@@ -44,7 +44,7 @@ internal sealed class MonitorRow
 
     public string Scope { get; set; } = "";
 
-    public Watched Watched => new(Id, Endpoint, ModelVersion);
+    public Watched Watched => new(Id, Endpoint, ModelVersion, ReadConfig().Scope);
 
     public MonitorConfig ReadConfig() => JsonSerializer.Deserialize<MonitorConfig>(Config, CanonicalJson.Options)
         ?? throw new SlipwayException(ErrorCode.DataLoss, $"monitor \"{Id}\" cannot be read", "its configuration is null");

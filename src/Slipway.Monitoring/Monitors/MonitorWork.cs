@@ -23,6 +23,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
     private readonly ConcurrentDictionary<string, SemaphoreSlim> turns = new(StringComparer.Ordinal);
     /// <summary>How often a monitor looks for rows that came late into windows that are judged.</summary>
     private static readonly TimeSpan LateInterval = TimeSpan.FromMinutes(1);
+    private readonly ConcurrentDictionary<string, Barrier> barriers = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, SeenParts> seenParts = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, MonitorReference> references = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<(string Reference, string Rule, int Rows), Limits> drawn = new();
@@ -83,7 +84,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         await labels.JoinParkedAsync(monitor.Endpoint, ct);
         MonitorConfig config = monitor.ReadConfig();
         MonitorReference reference = await ReferenceAsync(monitor, config, ct);
-        DateTimeOffset whole = await archive.WholeAsync(ct);
+        IReadOnlyDictionary<string, long> turns = await archive.TurnsAsync(ct);
         (long stream, _, long latest) = await archive.ExtentAsync(monitor.Endpoint, null, ct);
         IReadOnlyList<ArchivePart> parts = await archive.PartsAsync(monitor.Endpoint, monitor.ModelVersion, config.Kind, ct);
         (long own, long first, long last) = parts.Count == 0 ? (0, 0, 0) : (parts.Sum(p => p.Rows), parts.Min(p => p.First), parts.Max(p => p.Last));
@@ -92,10 +93,10 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         {
             // One event time from the future must not close the windows between now and it.
             DateTimeOffset seen = Time.FromMicros(Math.Min(latest, Time.ToMicros(clock.GetUtcNow() + ClockSkew)));
-            DateTimeOffset watermark = seen - config.Window.Lateness;
+            DateTimeOffset watermark = seen - config.Window.Lateness, whole = WholeUntil(monitor.Id, config.Window.StartOf(watermark), turns);
             DateTimeOffset start = monitor.NextUs is { } next ? Time.FromMicros(next) : config.Window.StartOf(Time.FromMicros(first));
             DateTimeOffset idle = config.Window.StartOf(Time.FromMicros(last)) + (EmptyWindows + 1) * config.Window.Length;
-            for (int i = 0; i < WindowsAtOnce && config.Window.EndOf(start) <= watermark && config.Window.EndOf(start) <= whole && start < idle; i++)
+            for (int i = 0; i < WindowsAtOnce && config.Window.EndOf(start) <= whole && start < idle; i++)
             {
                 try
                 {
@@ -120,7 +121,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
                 monitor.NextUs = Time.ToMicros(start);
             }
 
-            if (config.Window.EndOf(start) > watermark || config.Window.EndOf(start) > whole)
+            if (config.Window.EndOf(start) > whole)
             {
                 await LookAheadAsync(monitor, config, reference, start, seen < idle ? seen : idle, ct);
             }
@@ -133,6 +134,30 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         }
 
         return written;
+    }
+
+    /// <summary>
+    /// The end of the last window that may be closed: one whose time is over, once every node's rows that were appended when that was found can be read. Later ones wait for their
+    /// own turn.
+    /// </summary>
+    /// <param name="monitor">The monitor.</param>
+    /// <param name="due">The end of the last window whose time is over.</param>
+    /// <param name="turns">How far the other nodes are.</param>
+    private DateTimeOffset WholeUntil(string monitor, DateTimeOffset due, IReadOnlyDictionary<string, long> turns)
+    {
+        Barrier barrier = barriers.GetOrAdd(monitor, _ => new Barrier(due, turns));
+        if (barrier.Nodes.Any(n => turns.TryGetValue(n.Key, out long turn) && turn < n.Value + 2))
+        {
+            return DateTimeOffset.MinValue;
+        }
+
+        if (barrier.Due >= due)
+        {
+            return due;
+        }
+
+        barriers[monitor] = new Barrier(due, turns);
+        return turns.Count == 0 ? due : barrier.Due;
     }
 
     private async Task<int> CloseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, DateTimeOffset watermark, Adopted? adopted, CancellationToken ct)
@@ -580,6 +605,9 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
     {
         public static readonly SeenParts None = new(new Dictionary<string, long>(), long.MinValue / 2);
     }
+
+    /// <summary>How far the other nodes were when the windows up to <paramref name="Due"/> were found to be over.</summary>
+    private sealed record Barrier(DateTimeOffset Due, IReadOnlyDictionary<string, long> Nodes);
 
     /// <summary>A reference that a window made.</summary>
     private sealed record Adopted(string Hash, MonitorReference Reference, MonitorConfig Told, string Config, string ConfigDigest, DateTimeOffset WindowStart);

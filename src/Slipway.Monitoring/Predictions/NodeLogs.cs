@@ -7,7 +7,7 @@ namespace Slipway.Monitoring;
 
 /// <summary>
 /// The prediction logs of the other nodes that share the data folder. Their open segments are read like this node's own; each says up to which moment
-/// everything that it has appended can be read, and a window waits for that. The log of a process that is gone (its lock is free) is taken over:
+/// everything that it has appended can be read, and a window waits until that has moved on. The log of a process that is gone (its lock is free) is taken over:
 /// what was left in its buffers is replayed and its segments are compacted.
 /// </summary>
 internal sealed partial class NodeLogs(DataLayout layout, MonitoringOptions options, TimeProvider clock, ILogger<PredictionLog> logger)
@@ -15,7 +15,7 @@ internal sealed partial class NodeLogs(DataLayout layout, MonitoringOptions opti
     private readonly ConcurrentDictionary<string, PredictionSegment> followed = new(StringComparer.Ordinal);
 
     // When a node's mark was first seen at its value, by this node's own clock: clocks of machines need not agree.
-    private readonly ConcurrentDictionary<string, (long Mark, long Since)> marks = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, (long Mark, long Since, long Turn)> marks = new(StringComparer.Ordinal);
 
     /// <summary>What the others have in files that are not compacted, up to their ends at this moment.</summary>
     public IReadOnlyList<PredictionSegment> Live()
@@ -46,27 +46,26 @@ internal sealed partial class NodeLogs(DataLayout layout, MonitoringOptions opti
     }
 
     /// <summary>
-    /// The moment up to which every other node's rows can be read; none without other nodes. A process that holds its log and has not moved its mark for as long as a segment stays
-    /// open (it hangs) is not waited for any more: what it writes later is late.
+    /// How often each other node was seen to have moved its mark. Two moves after a moment, all that the node had appended by then can be read: the second mark was begun when
+    /// the first one had been written. A process that holds its log and has not moved its mark for as long as a segment stays open (it hangs) is left out: what it writes later is
+    /// late.
     /// </summary>
-    public DateTimeOffset Whole()
+    public IReadOnlyDictionary<string, long> Turns()
     {
-        long whole = long.MaxValue;
+        var turns = new Dictionary<string, long>(StringComparer.Ordinal);
         foreach (string folder in Folders())
         {
-            if (Mark(folder) is not { } mark)
+            if (Mark(folder) is { } mark)
             {
-                continue;
-            }
-
-            (_, long since) = marks.AddOrUpdate(folder, _ => (mark, clock.GetTimestamp()), (_, before) => before.Mark == mark ? before : (mark, clock.GetTimestamp()));
-            if (clock.GetElapsedTime(since) < options.SegmentAge)
-            {
-                whole = Math.Min(whole, mark);
+                (_, long since, long turn) = marks.AddOrUpdate(folder, _ => (mark, clock.GetTimestamp(), 0), (_, before) => before.Mark == mark ? before : (mark, clock.GetTimestamp(), before.Turn + 1));
+                if (clock.GetElapsedTime(since) < options.SegmentAge)
+                {
+                    turns[folder] = turn;
+                }
             }
         }
 
-        return whole == long.MaxValue ? DateTimeOffset.MaxValue : Time.FromMicros(whole);
+        return turns;
     }
 
     /// <summary>Closes the logs of processes that are gone.</summary>

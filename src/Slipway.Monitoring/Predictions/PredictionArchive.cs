@@ -31,11 +31,11 @@ internal sealed partial class PredictionArchive(PredictionLog log, NodeLogs node
     /// <summary>Compacts what processes that are gone have left in the shared folder.</summary>
     public Task TakeOverAsync(CancellationToken ct) => nodes.TakeOverAsync(CompactAsync, ct);
 
-    /// <summary>The moment up to which everything that any node has appended can be read.</summary>
-    public async Task<DateTimeOffset> WholeAsync(CancellationToken ct)
+    /// <summary>Makes readable what this node has appended, and tells how far the others are: <see cref="NodeLogs.Turns"/>.</summary>
+    public async Task<IReadOnlyDictionary<string, long>> TurnsAsync(CancellationToken ct)
     {
         await Log.CommitAsync(ct);
-        return nodes.Whole();
+        return nodes.Turns();
     }
 
     /// <summary>A number that changes whenever a row becomes readable.</summary>

@@ -1,7 +1,11 @@
 namespace Slipway.Monitoring;
 
 /// <summary>The model version on an endpoint that a monitor watches.</summary>
-internal sealed record Watched(string MonitorId, string Endpoint, string ModelVersion);
+internal sealed record Watched(string MonitorId, string Endpoint, string ModelVersion, MonitorScope? Scope = null)
+{
+    /// <summary>Which predictions, for sentences about them; empty when they are all that callers got.</summary>
+    public string Of => $"{(Scope?.Shadow == true ? " (answers to copies)" : "")}{(Scope?.Segment is { } segment ? $" with {segment}" : "")}";
+}
 
 /// <summary>One metric of one column in one window.</summary>
 /// <param name="WindowStart">First instant of the window.</param>

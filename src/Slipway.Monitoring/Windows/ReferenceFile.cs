@@ -79,9 +79,11 @@ public sealed record ReferenceFile
         }
 
         TableColumn? query = Query is null ? null : table.Find(Query);
-        // A query's number may also be a feature that the model receives.
-        TableColumn[] beside = [.. new[] { score, target, Query is not null && features.Contains(Query, StringComparer.Ordinal) || Query == Ranking?.Query ? null : query, Find(table, Lower, ""), Find(table, Upper, "") }.OfType<TableColumn>()];
-        TableColumn[] inputs = Inputs(table, features, [.. probabilities, .. beside]);
+        TableColumn[] outputs = [.. probabilities, .. new[] { score, target, Find(table, Lower, ""), Find(table, Upper, "") }.OfType<TableColumn>()];
+        // A query's number may also be a feature that the model receives, where its signature says so or has an input left for it; otherwise requests tell queries apart.
+        bool fed = query is not null && (features.Contains(query.Name, StringComparer.Ordinal) || (Ranking?.Query == query.Name && table.Columns.Except(outputs).Count() == features.Count));
+        TableColumn[] inputs = Inputs(table, features, fed || query is null ? outputs : [.. outputs, query]);
+        RankingRule? ranking = !fed && query is not null && Ranking?.Query == query.Name ? Ranking with { Query = RankingRule.ByRequest } : Ranking;
         IReadOnlyList<string> classes = Type != ModelType.Multiclass ? [] : probabilities.Length > 0 ? [.. probabilities.Select(c => c.Name[prefix.Length..])] : Classes(score, target);
         return new WatchRequest
         {
@@ -92,7 +94,7 @@ public sealed record ReferenceFile
             FeatureNames = [.. inputs.Select(c => c.Name)],
             // Runtimes give the class before its probabilities.
             ScoreOutput = (Type == ModelType.Multiclass && score is not null) || Forecast?.LowerOutput is not null ? 0 : -1,
-            Ranking = Ranking,
+            Ranking = ranking,
             Forecast = Forecast,
             Reference = new ReferenceTable
             {

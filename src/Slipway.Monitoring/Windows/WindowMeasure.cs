@@ -86,7 +86,10 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     /// </summary>
     public IReadOnlyList<MonitorPoint> Drift()
     {
-        string? why = Rows == 0 ? "no prediction of this version has an event time in the window" : null;
+        string? why = Rows > 0 ? null
+            : misshapen > 0 ? $"each of {misshapen} predictions has another number of features than the {config.FeatureNames.Count} of the reference"
+            : failed > 0 ? $"each of {failed} requests failed"
+            : "no prediction of this version has an event time in the window";
         string counts = JsonSerializer.Serialize(new { failed, misshapen, repeated }, Json);
         var points = new List<MonitorPoint> { new(start, end, "rows", null, why is null ? Rows : null, Rows, why is null ? PointState.Ok : PointState.NoData, null, null, why, counts) };
         points.AddRange(operation.Points());

@@ -34,7 +34,7 @@ public sealed record AnalysisMetric
     /// <summary>Monitor: the point's metric, such as <c>psi</c> or <c>auc</c>.</summary>
     public string? Point { get; init; }
 
-    /// <summary>Monitor: the point's column; null: the whole window.</summary>
+    /// <summary>Monitor: the point's column; null: the whole window, or the worst column of what is measured by columns, such as drift.</summary>
     public string? Column { get; init; }
 
     /// <summary>Prometheus: the server's address. Web: the address that answers with JSON.</summary>

@@ -276,19 +276,25 @@ internal sealed class ExperimentObserver(
     {
         var now = clock.GetUtcNow();
         var candidate = Arms(rollout)[^1].ModelVersion;
-        var query = $"{metric.Point}{(metric.Column is null ? "" : $" of {metric.Column}")} of {candidate} on {rollout.Endpoint}";
+        var query = Named(metric.Column);
         if (await monitors.FindAsync(rollout.Endpoint, candidate, ct) is not { } monitor)
         {
             return Without(Verdict.NoData, $"no monitor watches {candidate} on {rollout.Endpoint}");
         }
 
         // A window that closed before the candidate had traffic says nothing about it.
-        var point = (await monitors.PointsAsync(monitor.Id, ct))
-            .Where(p => p.Metric == metric.Point && p.Column == metric.Column && p.Phase == WindowPhase.Final && p.WindowEnd > Since(rollout, now)).MaxBy(p => p.WindowStart);
-        if (point is null)
+        var points = (await monitors.PointsAsync(monitor.Id, ct))
+            .Where(p => p.Metric == metric.Point && (metric.Column is null || p.Column == metric.Column) && p.Phase == WindowPhase.Final && p.WindowEnd > Since(rollout, now)).ToList();
+        if (points.Count == 0)
         {
             return Without(Verdict.NoData, $"the monitor has no point of {query} since the candidate has traffic");
         }
+
+        // Where the whole window has no such point, as with drift, its worst column decides; one without a number hides none that has one.
+        var newest = points.Where(p => p.WindowStart == points.Max(q => q.WindowStart)).ToList();
+        var point = newest.Find(p => p.Column == metric.Column)
+            ?? newest.OrderByDescending(p => p.State == PointState.Alert).ThenByDescending(p => p.Value is null ? double.NegativeInfinity : metric.AtMost is null && metric.AtLeast is not null ? -p.Value : p.Value).ThenBy(p => p.Column, StringComparer.Ordinal).First();
+        query = Named(point.Column);
 
         if (point.Value is not { } value || point.State is not (PointState.Ok or PointState.Alert))
         {
@@ -300,6 +306,8 @@ internal sealed class ExperimentObserver(
         return new(
             metric.Name, now, verdict, value, null, null, null, null, null, point.N, 0, query,
             string.Create(CultureInfo.InvariantCulture, $"{query} is {value:0.####} in the window to {point.WindowEnd:yyyy-MM-dd HH:mm} ({(bounded ? "by the metric's bounds" : "by the monitor's limits")})"));
+
+        string Named(string? column) => $"{metric.Point}{(column is null ? "" : $" of {column}")} of {candidate} on {rollout.Endpoint}";
 
         Measurement Without(Verdict verdict, string why) => new(metric.Name, now, verdict, null, null, null, null, null, null, 0, 0, query, why);
     }

@@ -91,7 +91,7 @@ public sealed class AlertingTests
         await world.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);
         Alert alert = Assert.Single(await world.Get<Alerts>().ListAsync("firing", Ct));
         Assert.Equal((Families.NoData, "no-data", "flights", "1"), (alert.Family, alert.Labels["alertname"], alert.Labels["model"], alert.Labels["version"]));
-        Assert.Contains("received no predictions", alert.Sentence, StringComparison.Ordinal);
+        Assert.Contains("has nothing to judge", alert.Sentence, StringComparison.Ordinal);
         Traffic.Day(world, 4, 300);
         Traffic.Tick(world, 5);
         await world.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);

@@ -157,6 +157,9 @@ public sealed class RankingForecastTests : IDisposable
         File.WriteAllText(ranked, "price,stars,q,score,bought\n" + string.Concat(Enumerable.Range(0, 60).Select(i => $"{i},{i % 5},query{i / 6},{60 - (i % 6)},{(i % 6 == 0 ? 2 : 0)}\n")));
         WatchRequest ranking = new ReferenceFile { Path = ranked, Name = "ranked.csv", Type = ModelType.Ranking, Score = "score", Target = "bought", Query = "q", Ranking = new RankingRule { K = 3 } }.Read(["price", "stars"]);
         Assert.Equal(["price", "stars"], ranking.FeatureNames);
+        // A column that tells queries apart is no feature where the model has no input left for it: its predictions are told apart by request.
+        WatchRequest unnamed = new ReferenceFile { Path = ranked, Name = "ranked.csv", Type = ModelType.Ranking, Score = "score", Target = "bought", Query = "q", Ranking = new RankingRule { Query = "q" } }.Read(["x[0]", "x[1]"]);
+        Assert.Equal((RankingRule.ByRequest, 2), (unnamed.Ranking!.Query, unnamed.FeatureNames.Count));
         MonitorReference frozen = MonitorReference.Freeze(ranking);
         Assert.Equal((10, 1.0), (frozen.Before("ndcg")!.N, frozen.Before("ndcg")!.Value));
         var missing = Assert.Throws<SlipwayException>(() => new ReferenceFile { Path = ranked, Name = "ranked.csv", Type = ModelType.Ranking, Score = "score", Target = "bought", Query = "session" }.Read([]));

@@ -73,6 +73,34 @@ public sealed class SegmentTests
         Assert.Contains("cannot be broken down", (await Assert.ThrowsAsync<SlipwayException>(() => monitors.WatchAsync(TestWorld.Ada, Traffic.Watch() with { ModelVersion = "flights/9", Scope = new MonitorScope { By = ["age"] } }, Ct))).Why, StringComparison.Ordinal);
     }
 
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Copies_of_requests_are_watched_with_the_labels_of_the_requests(Engine engine)
+    {
+        await using var world = await TestWorld.CreateAsync(engine);
+        var monitors = world.Get<Monitors>();
+        WatchRequest watch = Traffic.Watch() with { ModelVersion = "flights/2" };
+        Monitor copies = await monitors.WatchAsync(TestWorld.Ada, watch with { Scope = new MonitorScope { Shadow = true } }, Ct);
+        Label[] labels = Traffic.Day(world, 0, 400);
+        var primary = (await world.Get<Predictions>().ListAsync(Traffic.Endpoint, null, null, 1000, Ct)).ToList();
+        Assert.Equal(400, primary.Count);
+        foreach (Prediction p in primary)
+        {
+            // The mirror answers the opposite of what callers got.
+            Assert.True(world.Get<Predictions>().Append(
+                new PredictionRecord(p.Id, p.Endpoint, "candidate", "flights/2", null, Time.ToMicros(p.At), 300, p.Features.ToArray(), new[] { 1 - p.Outputs[0] }, 200) { Kind = PredictionKind.Shadow, PrimaryVariant = "stable", PrimaryStatus = 200 }));
+        }
+
+        Traffic.Tick(world, 1);
+        await monitors.EvaluateAsync(copies.Id, Ct);
+        Assert.Equal(400, Rows(await monitors.PointsAsync(copies.Id, Ct)).N);
+        await world.Get<Labels>().AppendAsync(TestWorld.Ada, Traffic.Endpoint, labels, Ct);
+        await world.Get<Predictions>().CompactAsync(Ct);
+        await monitors.EvaluateAsync(copies.Id, Ct);
+        MonitorPoint auc = (await monitors.PointsAsync(copies.Id, Ct)).Single(p => p.Metric == "auc");
+        Assert.Equal((400L, PointState.Alert), (auc.N, auc.State));
+        Assert.Equal(1 - BinaryMetrics.Of(labels.Select(l => (double)primary.Single(p => p.Id == l.PredictionId).Outputs[0]).ToArray(), labels.Select(l => l.Value == 1).ToArray()).RocAuc.Value!.Value, auc.Value!.Value, 1e-12);
+    }
+
     private static MonitorPoint Rows(IReadOnlyList<MonitorPoint> points) => points.Single(p => p.Metric == "rows");
 
     private static IEnumerable<Label> Unfair(TestWorld world, int day, int rows)

@@ -317,6 +317,9 @@ public sealed class ExperimentObserverTests
         await IsAsync(Verdict.Pass, psi with { Name = "bounds", AtMost = 0.1 });
         await IsAsync(Verdict.Fail, psi with { Name = "strict", AtMost = 1e-9 });
         await IsAsync(Verdict.NoData, psi with { Name = "unknown", Column = "petal" });
+        // Drift is measured by columns: without one, the worst of them decides.
+        await IsAsync(Verdict.Pass, psi with { Name = "all", Column = null, AtMost = 0.1 });
+        await IsAsync(Verdict.Fail, psi with { Name = "worst", Column = null, AtMost = 1e-9 });
 
         async Task IsAsync(Verdict expected, AnalysisMetric metric)
         {

@@ -178,7 +178,8 @@ public sealed class RolloutsTests
         await StepAsync(world, id);
         await world.PumpAsync();
         var watched = (await monitors.FindAsync("flowers", Better, None))!;
-        Assert.Equal((Monitors.ByDefault, stable.Window.Period), (watched.CreatedBy, watched.Window.Period));
+        // Its first window ends while the rollout goes on.
+        Assert.Equal((Monitors.ByDefault, WindowRule.Every(1, TimeSpan.FromMinutes(5))), (watched.CreatedBy, watched.Window));
         Assert.Equal(2, (await monitors.ListAsync(None)).Count(m => m.StoppedAt is null));
 
         // Drift of its traffic is no finding against the candidate, unless somebody watches it on purpose.
@@ -205,6 +206,26 @@ public sealed class RolloutsTests
         await world.PumpAsync();
         Assert.Null(await monitors.FindAsync("flowers", Better, None));
         Assert.Equal("grace", (await monitors.GetAsync(again.Id, None)).StoppedBy);
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Mirror_has_a_monitor_of_its_answers_until_it_has_traffic(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        await EndpointAsync(world);
+        await world.PumpAsync();
+        var monitors = world.Get<Monitors>();
+        var id = await ProposeAsync(world, Better, new() { Steps = [RolloutStep.Mirror(100), RolloutStep.Pause(), RolloutStep.SetWeight(10), RolloutStep.Pause(), RolloutStep.SetWeight(100)] });
+        await StepAsync(world, id);
+        await world.PumpAsync();
+        var copies = (await monitors.FindAsync("flowers", Better, None))!;
+        Assert.Equal((true, Monitors.ByDefault), (copies.Scope.Shadow, copies.CreatedBy));
+        await world.Get<Rollouts>().PromoteAsync(TestWorld.Ada, id, full: false, None);
+        await StepAsync(world, id);
+        await world.PumpAsync();
+        var traffic = (await monitors.FindAsync("flowers", Better, None))!;
+        Assert.False(traffic.Scope.Shadow);
+        Assert.NotNull((await monitors.GetAsync(copies.Id, None)).StoppedAt);
     }
 
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
