@@ -172,7 +172,7 @@ public sealed partial class Models(Database database, Journal journal, Access ac
     private static Task TouchAsync(Tx tx, string modelId, long now) =>
         tx.ExecuteAsync("UPDATE registry_models SET updated_at = @now WHERE id = @modelId", new { now, modelId });
 
-    private static async Task<Model> ReadAsync(Session session, string name) => (await ModelRows.FillAsync(session, [await ModelRows.ModelAsync(session, name)]))[0];
+    private static Task<Model> ReadAsync(Session session, string name) => ModelRows.OneAsync(session, name);
 
     private static Subject VersionSubject(string name, long version) => new("model-version", string.Create(CultureInfo.InvariantCulture, $"{name}/{version}"));
 }
