@@ -127,7 +127,7 @@ internal sealed class FilterParser
                 ">=" => Comparison.GreaterOrEqual,
                 "<" => Comparison.Less,
                 "<=" => Comparison.LessOrEqual,
-                _ => throw Invalid($"'{token.Text}' is not an operator"),
+                _ => throw Invalid($"'{token.Text}' is not an operator, at position {token.At + 1}"),
             };
         }
 
@@ -195,9 +195,10 @@ internal sealed class FilterParser
 
     private List<string> ReadList()
     {
-        if (Next("a list").Kind != TokenKind.Open)
+        var open = Next("a list");
+        if (open.Kind != TokenKind.Open)
         {
-            throw Invalid("IN takes a list of quoted strings in parentheses");
+            throw Invalid($"IN takes a list of quoted strings in parentheses, at position {open.At + 1}");
         }
 
         var items = new List<string>();
@@ -211,7 +212,7 @@ internal sealed class FilterParser
 
             if (!IsText(item))
             {
-                throw Invalid("a list in IN holds only quoted strings, and at least one");
+                throw Invalid($"a list in IN holds only quoted strings, and at least one: found '{FilterTokens.Cut(item.Text)}' at position {item.At + 1}");
             }
 
             items.Add(item.Text);
@@ -228,7 +229,7 @@ internal sealed class FilterParser
 
             if (next.Kind != TokenKind.Comma)
             {
-                throw Invalid($"expected a comma in the list, found '{next.Text}'");
+                throw Invalid($"expected a comma in the list, found '{FilterTokens.Cut(next.Text)}' at position {next.At + 1}");
             }
         }
     }
@@ -254,7 +255,7 @@ internal sealed class FilterParser
     {
         if (at == tokens.Count)
         {
-            throw Invalid($"it ends where {expected} is expected");
+            throw Invalid($"it ends where {expected} is expected, at position {text.TrimEnd().Length + 1}");
         }
 
         return tokens[at++];
