@@ -156,6 +156,8 @@ public sealed class SlipwayServer : IAsyncDisposable
         builder.Services.AddOipGrpc();
         builder.AddTelemetry();
         builder.Services.AddHostedService<Meters>();
+        // Assets that came with a build and were not published would be read again on every request, sent uncompressed and never cached.
+        builder.Configuration["ReloadStaticAssetsAtRuntime"] = bool.FalseString;
         builder.Services.AddSlipwayWeb();
         builder.Services.AddAntiforgery();
     }
@@ -188,9 +190,8 @@ public sealed class SlipwayServer : IAsyncDisposable
         app.MapOipGrpc();
         app.MapMlflow();
         app.MapApi();
-        // In a group, so that the fallback for files that the build lists but does not publish is open as well.
-        app.MapGroup("").OpenToAll().MapStaticAssets(AssetList());
-        app.MapRazorComponents<App>().AddInteractiveServerRenderMode().RequirePermission(Permissions.ModelRead);
+        app.MapStaticAssets(AssetList()).OpenToAll();
+        app.MapRazorComponents<App>().AddInteractiveServerRenderMode().WithStaticAssets(AssetList()).RequirePermission(Permissions.ModelRead);
     }
 
     // The executable has one list of every asset, which is the default; a host that is not the executable, as in tests, has the pages' list only.
