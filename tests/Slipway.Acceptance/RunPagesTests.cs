@@ -132,6 +132,12 @@ public sealed class RunPagesTests(RunPagesTests.Filled world) : IClassFixture<Ru
         await page.GetByText("notes.txt").First.ClickAsync();
         await page.GetByText("learned slowly").WaitForAsync();
 
+        await page.GetByRole(AriaRole.Link, new PageGetByRoleOptions { Name = "Overview", Exact = true }).ClickAsync();
+        await page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { Name = "Write", Exact = true }).ClickAsync();
+        await page.GetByRole(AriaRole.Textbox, new PageGetByRoleOptions { Name = "Notes" }).FillAsync("A first try.");
+        await page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { Name = "Save", Exact = true }).ClickAsync();
+        await page.Locator(".note").GetByText("A first try.").WaitForAsync();
+
         await page.Locator(".page-head").GetByText("Delete", new LocatorGetByTextOptions { Exact = true }).ClickAsync();
         await page.GetByRole(AriaRole.Dialog).GetByText("Delete", new LocatorGetByTextOptions { Exact = true }).ClickAsync();
         await page.Locator(".page-head").GetByText("Restore", new LocatorGetByTextOptions { Exact = true }).ClickAsync();
@@ -139,6 +145,103 @@ public sealed class RunPagesTests(RunPagesTests.Filled world) : IClassFixture<Ru
         await page.Locator(".page-head").GetByText("Delete", new LocatorGetByTextOptions { Exact = true }).WaitForAsync();
         reader.AssertClean();
     }
+
+    [Fact]
+    public async Task A_filter_with_a_fault_shows_where_it_is_and_keeps_the_rows_and_what_is_filtered_is_saved()
+    {
+        await using var reader = await Reader.OpenAsync();
+        var page = reader.Page;
+        await page.GotoAsync($"{world.Url}/runs?experiment={world.Experiment}");
+        await Row(page, 0).WaitForAsync();
+        var (filter, status) = (page.Locator("#run-filter"), page.Locator(".page-head [role=status]"));
+        await filter.FillAsync("params.learner = 'gbm'");
+        await filter.PressAsync("Enter");
+        await status.GetByText("100 runs", new LocatorGetByTextOptions { Exact = true }).WaitForAsync();
+
+        await filter.FillAsync("params.learner = 'gbm' AND nonsense");
+        await filter.PressAsync("Enter");
+        await page.Locator(".filter-error b").WaitForAsync();
+        var lines = (await page.Locator(".filter-error pre").InnerTextAsync()).Split('\n');
+        Assert.Equal((lines[0].Length, "^"), (lines[1].IndexOf('^', StringComparison.Ordinal), lines[1].Trim()));
+        await status.GetByText("100 runs, of the filter before").WaitForAsync();
+        await Row(page, 0).WaitForAsync();
+
+        await filter.FillAsync("params.learner = 'gbm'");
+        await filter.PressAsync("Enter");
+        await page.Locator(".filter-error").WaitForAsync(new LocatorWaitForOptions { State = WaitForSelectorState.Detached });
+        var file = await page.RunAndWaitForDownloadAsync(() => page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { Name = "CSV", Exact = true }).ClickAsync());
+        var saved = await File.ReadAllLinesAsync(await file.PathAsync());
+        Assert.Equal("sweep.csv", file.SuggestedFilename);
+        Assert.StartsWith("run_id,run_name,\"attributes.status\"", saved[0], StringComparison.Ordinal);
+        Assert.Equal((101, 100), (saved.Length, saved.Count(l => l.Contains("\"gbm\"", StringComparison.Ordinal))));
+
+        await page.Locator(".filters .group select").SelectOptionAsync("params.seed");
+        await status.GetByText("100 runs in 5 groups").WaitForAsync();
+        await page.Locator(".fold").First.ClickAsync();
+        await page.WaitForFunctionAsync("() => document.querySelector('table[role=grid]').getAttribute('aria-rowcount') === '26'");
+        reader.AssertClean();
+    }
+
+    [Fact]
+    public async Task Charts_take_another_metric_a_log_axis_and_smoothing_and_the_keyboard_zooms()
+    {
+        await using var reader = await Reader.OpenAsync();
+        var page = reader.Page;
+        await page.GotoAsync($"{world.Url}/runs?experiment={world.Experiment}&charts=auc");
+        await page.Locator(".run-charts canvas").WaitForAsync();
+        await page.GetByPlaceholder("metric", new PageGetByPlaceholderOptions { Exact = true }).FillAsync("loss");
+        await page.Keyboard.PressAsync("Tab");
+        await page.WaitForFunctionAsync("() => document.querySelectorAll('.run-charts canvas').length === 2");
+        var bar = page.Locator(".chart-bar");
+        await bar.Locator("select").Nth(1).SelectOptionAsync("log");
+        await page.WaitForFunctionAsync("() => decodeURIComponent(location.search).includes('y:log')");
+        await bar.Locator("select").Nth(2).SelectOptionAsync("Ema");
+        await page.WaitForFunctionAsync("() => decodeURIComponent(location.search).includes('s:ema')");
+
+        await bar.Locator("input[type=range]").First.FocusAsync();
+        for (var i = 0; i < 3; i++)
+        {
+            await page.Keyboard.PressAsync("PageUp");
+        }
+
+        await bar.GetByText("30 %").WaitForAsync();
+        await page.Locator(".run-charts .cell").First.GetByText("Table", new LocatorGetByTextOptions { Exact = true }).ClickAsync();
+        await page.Locator(".chart-table tbody tr").First.WaitForAsync();
+        Assert.DoesNotContain("0", await page.Locator(".chart-table tbody tr td:nth-child(2)").AllTextContentsAsync());
+        await bar.GetByText("whole").ClickAsync();
+        await bar.GetByText("whole").WaitForAsync(new LocatorWaitForOptions { State = WaitForSelectorState.Detached });
+        reader.AssertClean();
+    }
+
+    [Fact]
+    public async Task A_model_leads_to_its_version_and_a_protected_alias_waits_for_the_gate()
+    {
+        await using var reader = await Reader.OpenAsync();
+        var page = reader.Page;
+        await page.GotoAsync($"{world.Url}/models");
+        await page.Locator("tbody").GetByRole(AriaRole.Link, new LocatorGetByRoleOptions { Name = "iris", Exact = true }).ClickAsync();
+        await Row(page, 0).GetByRole(AriaRole.Link, new LocatorGetByRoleOptions { Name = "2", Exact = true }).ClickAsync();
+        await page.GetByText($"slipway version try iris/2").First.WaitForAsync();
+        await page.Locator(".lineage").GetByText("sweep", new LocatorGetByTextOptions { Exact = true }).WaitForAsync();
+        await page.Locator(".crumbs").GetByText("iris").ClickAsync();
+
+        await page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { Name = "Move alias" }).ClickAsync();
+        var form = page.Locator(".panel.form");
+        await form.GetByText("has not passed the policy production").First.WaitForAsync();
+        await form.GetByText("slipway gate request iris/2 --policy production").First.WaitForAsync();
+        Assert.Equal("true", await form.GetByRole(AriaRole.Button, new LocatorGetByRoleOptions { Name = "Move" }).GetAttributeAsync("aria-disabled"));
+
+        await form.GetByLabel("Alias").FillAsync("trial");
+        await form.GetByText("trial").First.WaitForAsync();
+        await form.Locator("button:not([aria-disabled])").GetByText("Move", new LocatorGetByTextOptions { Exact = true }).ClickAsync();
+        await page.Locator(".page-head").GetByText("trial → 2").WaitForAsync();
+        reader.AssertClean();
+    }
+
+    [Fact]
+    public async Task Full_pages_of_runs_and_models_have_no_serious_finding() =>
+        Assert.Empty(await Browser.ProblemsAsync(
+            world.Url, $"/runs?experiment={world.Experiment}&group=params.seed&open=0", $"/runs?experiment={world.Experiment}&filter=nonsense&charts=auc&plot=z:20~80", $"/runs/{world.OtherRunId}", $"/compare?experiment={world.Experiment}&all=1", "/models/iris?act=alias", "/models/iris/2"));
 
     private static ILocator Row(IPage page, int at) => page.Locator($"tbody tr[aria-rowindex='{at + 2}']");
 
@@ -184,7 +287,7 @@ public sealed class RunPagesTests(RunPagesTests.Filled world) : IClassFixture<Ru
                 await runs.PutArtifactAsync(Ada, RunId, "model/model.onnx", file, CancellationToken.None);
             }
 
-            await models.CreateAsync(Ada, "iris", "which iris it is", CancellationToken.None);
+            await models.CreateAsync(Ada, "iris", "which iris it is", [new Tag(Models.PolicyTag, "production")], CancellationToken.None);
             for (var version = 1; version <= 2; version++)
             {
                 await models.RegisterAsync(Ada, new RegisterVersion { Name = "iris", RunId = RunId, Source = $"runs:/{RunId}/model" }, CancellationToken.None);

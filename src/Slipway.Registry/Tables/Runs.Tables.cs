@@ -75,7 +75,7 @@ public sealed partial class Runs
     }
 
     /// <summary>A metric of many runs as curves, sampled so that no peak is lost.</summary>
-    /// <exception cref="SlipwayException">InvalidArgument for more than 1,000 runs or a bin count outside of 10 to 5,000.</exception>
+    /// <exception cref="SlipwayException">InvalidArgument for more than 1,000 runs, a bin count outside of 10 to 5,000, or a part of x that is none.</exception>
     public async Task<IReadOnlyList<RunSeries>> SeriesAsync(SeriesQuery query, CancellationToken ct)
     {
         if (query.RunIds.Count > SeriesQuery.MostRuns)
@@ -88,19 +88,24 @@ public sealed partial class Runs
             throw SlipwayException.Invalid($"Invalid number of bins {query.Bins}", "it must be 10 to 5000");
         }
 
+        if (query is not { From: >= 0, To: <= 1 } || query.To <= query.From)
+        {
+            throw SlipwayException.Invalid($"Invalid part of x from {query.From} to {query.To}", "both are shares from 0 to 1, and the first is the smaller one");
+        }
+
         await FoldAsync(query.RunIds, ct);
         return await database.ReadAsync(
             async session =>
             {
-                var all = new List<RunSeries>(query.RunIds.Count);
+                var all = new List<(string Id, List<SeriesPoint> Points)>(query.RunIds.Count);
                 foreach (var id in query.RunIds)
                 {
                     var points = await PointsAsync(session, id, query.Key);
                     var other = query.Axis == SeriesAxis.Metric && query.AxisKey is { } key ? await PointsAsync(session, id, key) : null;
-                    all.Add(SeriesSampling.Of(id, points, other, query));
+                    all.Add((id, SeriesSampling.Place(points, other, query)));
                 }
 
-                return (IReadOnlyList<RunSeries>)all;
+                return SeriesSampling.Of(all, query);
             },
             ct);
     }

@@ -57,6 +57,12 @@ public sealed record SeriesQuery
 
     /// <summary>Weight of the past for <see cref="Smoothing.Ema"/>, 0 up to 1; share of the curve's points in the window for <see cref="Smoothing.Centred"/>.</summary>
     public double Amount { get; init; } = 0.6;
+
+    /// <summary>Where the part of x that is wanted begins, as a share of what all the curves span: 0 to 1.</summary>
+    public double From { get; init; }
+
+    /// <summary>Where it ends: above <see cref="From"/>, up to 1. A part is sampled anew, so it shows what the whole had no room for.</summary>
+    public double To { get; init; } = 1;
 }
 
 /// <summary>A point of a curve.</summary>
@@ -67,7 +73,7 @@ public readonly record struct SeriesPoint(double X, double Y, long Step);
 /// <param name="RunId">The run.</param>
 /// <param name="Points">The curve as logged: all points, or the smallest and largest of each bin.</param>
 /// <param name="Smooth">The smoothed curve, sampled in the same way; empty when not asked for.</param>
-/// <param name="Total">Points that were logged.</param>
+/// <param name="Total">Points that were logged within the part of x that was asked for.</param>
 /// <param name="NotFinite">Of these, NaN and infinities.</param>
 public sealed record RunSeries(string RunId, IReadOnlyList<SeriesPoint> Points, IReadOnlyList<SeriesPoint> Smooth, int Total, int NotFinite)
 {

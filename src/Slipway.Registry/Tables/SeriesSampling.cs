@@ -3,17 +3,41 @@ namespace Slipway.Registry;
 /// <summary>Turns a metric's history into a curve with few points that looks like the whole.</summary>
 internal static class SeriesSampling
 {
-    public static RunSeries Of(string runId, IReadOnlyList<MetricPoint> history, IReadOnlyList<MetricPoint>? other, SeriesQuery query)
+    /// <summary>Curves of runs whose points are placed on x, of which the part that is asked for is kept.</summary>
+    public static IReadOnlyList<RunSeries> Of(IReadOnlyList<(string Id, List<SeriesPoint> Points)> runs, SeriesQuery query)
     {
-        var points = Place(history, other, query);
+        var (from, to) = Part(runs, query);
+        return [.. runs.Select(run => Of(run.Id, run.Points, from, to, query))];
+    }
+
+    private static RunSeries Of(string runId, List<SeriesPoint> points, double from, double to, SeriesQuery query)
+    {
         var finite = points.Where(p => double.IsFinite(p.Y)).ToList();
+        var total = points.Count(p => p.X >= from && p.X <= to);
+        var shown = Within(finite);
+
+        // A smoothed point knows its neighbours outside of the part as well.
         IReadOnlyList<SeriesPoint> smooth = query.Smoothing switch
         {
-            Smoothing.Ema => MinMax(Ema(finite, query.Amount), query.Bins),
-            Smoothing.Centred => MinMax(Centred(finite, query.Amount), query.Bins),
+            Smoothing.Ema => MinMax(Within(Ema(finite, query.Amount)), query.Bins),
+            Smoothing.Centred => MinMax(Within(Centred(finite, query.Amount)), query.Bins),
             _ => [],
         };
-        return new RunSeries(runId, MinMax(finite, query.Bins), smooth, points.Count, points.Count - finite.Count);
+        return new RunSeries(runId, MinMax(shown, query.Bins), smooth, total, total - shown.Count);
+
+        IReadOnlyList<SeriesPoint> Within(IReadOnlyList<SeriesPoint> all) => double.IsInfinity(from) ? all : [.. all.Where(p => p.X >= from && p.X <= to)];
+    }
+
+    private static (double From, double To) Part(IReadOnlyList<(string Id, List<SeriesPoint> Points)> runs, SeriesQuery query)
+    {
+        var placed = runs.Where(r => r.Points.Count > 0).Select(r => r.Points).ToList();
+        if (placed.Count == 0 || query is { From: 0, To: 1 })
+        {
+            return (double.NegativeInfinity, double.PositiveInfinity);
+        }
+
+        var (start, end) = (placed.Min(p => p[0].X), placed.Max(p => p[^1].X));
+        return (start + (query.From * (end - start)), start + (query.To * (end - start)));
     }
 
     /// <summary>The smallest and the largest point of each bin, in the order of x, with the first and the last of the curve: no peak is lost, which averages and every n-th point would do.</summary>
@@ -95,7 +119,8 @@ internal static class SeriesSampling
         return result;
     }
 
-    private static List<SeriesPoint> Place(IReadOnlyList<MetricPoint> history, IReadOnlyList<MetricPoint>? other, SeriesQuery query)
+    /// <summary>Where each point of a history stands on x, in the order of x.</summary>
+    public static List<SeriesPoint> Place(IReadOnlyList<MetricPoint> history, IReadOnlyList<MetricPoint>? other, SeriesQuery query)
     {
         var start = history.Count > 0 ? history[0].TimestampMs : 0;
         var byStep = other?.GroupBy(p => p.Step).ToDictionary(g => g.Key, g => g.Last().Value);

@@ -3,7 +3,7 @@ using Slipway.Registry;
 
 namespace Slipway.Web.Charts;
 
-/// <summary>How a metric chart is drawn. Its text form stands in the address: <c>x:relative;y:log;s:ema~0.6;o:hide;b:minmax</c>.</summary>
+/// <summary>How a metric chart is drawn. Its text form stands in the address: <c>x:relative;z:20~60;y:log;s:ema~0.6;o:hide;b:minmax</c>.</summary>
 /// <param name="X"><c>step</c>, <c>epoch</c>, <c>relative</c>, <c>wall</c>, <c>version</c>, or <c>metric</c>.</param>
 /// <param name="XKey">For <c>metric</c>: the metric on x.</param>
 /// <param name="Log">True for a logarithmic y axis.</param>
@@ -12,7 +12,9 @@ namespace Slipway.Web.Charts;
 /// <param name="HideOutliers">True when the y axis ends at the 1st and 99th percentile.</param>
 /// <param name="Band">The band of a group: <c>std</c>, <c>minmax</c> or <c>none</c>.</param>
 /// <param name="Large">The metric whose chart takes the whole width.</param>
-public sealed record ChartSettings(string X = "step", string? XKey = null, bool Log = false, Smoothing Smooth = Smoothing.None, double Amount = 0.6, bool HideOutliers = false, string Band = "std", string? Large = null)
+/// <param name="From">Where the part of x that is shown begins, in percent.</param>
+/// <param name="To">Where it ends, in percent.</param>
+public sealed record ChartSettings(string X = "step", string? XKey = null, bool Log = false, Smoothing Smooth = Smoothing.None, double Amount = 0.6, bool HideOutliers = false, string Band = "std", string? Large = null, int From = 0, int To = 100)
 {
     private static readonly string[] Axes = ["step", "epoch", "relative", "wall", "version", "metric"];
 
@@ -27,6 +29,9 @@ public sealed record ChartSettings(string X = "step", string? XKey = null, bool 
 
     /// <summary>The metric on x, if any. An epoch is what clients log under that name.</summary>
     public string? AxisKey => X == "epoch" ? "epoch" : X == "metric" ? XKey : null;
+
+    /// <summary>True when only a part of x is shown.</summary>
+    public bool Zoomed => From > 0 || To < 100;
 
     /// <summary>What the x axis says.</summary>
     public string XName => X switch
@@ -58,6 +63,8 @@ public sealed record ChartSettings(string X = "step", string? XKey = null, bool 
                 "o" => settings with { HideOutliers = word == "hide" },
                 "b" when word is "std" or "minmax" or "none" => settings with { Band = word },
                 "l" => settings with { Large = value },
+                "z" when int.TryParse(word, CultureInfo.InvariantCulture, out var from) && int.TryParse(rest, CultureInfo.InvariantCulture, out var to) && from >= 0 && to <= 100 && from < to =>
+                    settings with { From = from, To = to },
                 _ => settings,
             };
         }
@@ -71,6 +78,8 @@ public sealed record ChartSettings(string X = "step", string? XKey = null, bool 
         List<string> parts = [];
         if (X != "step")
             parts.Add(X == "metric" ? $"x:metric~{XKey}" : $"x:{X}");
+        if (Zoomed)
+            parts.Add(FormattableString.Invariant($"z:{From}~{To}"));
         if (Log)
             parts.Add("y:log");
         if (Smooth != Smoothing.None)

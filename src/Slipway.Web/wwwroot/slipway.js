@@ -83,6 +83,13 @@
                 return answer(0, `the server did not answer: ${failure.message}`);
             }
         },
+        save: async (name, type, content) => {
+            const url = URL.createObjectURL(new Blob([await content.arrayBuffer()], { type })), link = document.createElement('a');
+            link.href = url;
+            link.download = name;
+            link.click();
+            setTimeout(() => URL.revokeObjectURL(url), 10000);
+        },
         focus: id => document.getElementById(id)?.focus(),
     };
 

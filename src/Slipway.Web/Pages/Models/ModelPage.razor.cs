@@ -175,7 +175,7 @@ public sealed partial class ModelPage : Screen
         aliasStory = [.. own.Where(l => l.Entry.Kind.StartsWith("alias.", StringComparison.Ordinal)).Take(12)];
         told.AddRange(own.Where(l => l.Entry.Kind.StartsWith("model.", StringComparison.Ordinal)).Select(l => ((int?)null, l)));
         story = [.. told.Where(t => t.Item2.Entry.Kind is not ("endpoint.changed" or "prediction.batch")).DistinctBy(t => (t.Item1, t.Item2.Entry.Seq))];
-        marks = [.. marked.DistinctBy(m => (m.X, m.Name))];
+        marks = [.. marked.DistinctBy(m => (m.X, m.Name)).GroupBy(m => m.X).Select(g => new ChartMark(g.Key, string.Join(", ", g.Select(m => m.Name)), g.Any(m => m.Tone == "--bad") ? "--bad" : g.First().Tone))];
     }
 
     private IEnumerable<(int? Version, IReadOnlyList<AuditLine> Lines)> Told()

@@ -30,6 +30,9 @@ public sealed partial class RunPage : Screen
 
     private const string ParentTag = "mlflow.parentRunId";
 
+    // Where MLflow's own pages keep the notes of a run.
+    private const string NoteTag = "mlflow.note.content";
+
     private Run? run;
     private RunLine? parent;
     private int children;
@@ -50,6 +53,8 @@ public sealed partial class RunPage : Screen
     private string? error;
     private string? errorFrom;
     private string? blocked;
+    private string note = "";
+    private bool noting;
     private string? readFor;
 
     /// <summary>A metric with its extremes.</summary>
@@ -143,12 +148,14 @@ public sealed partial class RunPage : Screen
     {
         var registered = await Models.SearchVersionsAsync(new ModelSearch { Filter = $"run_id = '{Id}'", Limit = 100 }, ct);
         versions = registered.Items.Take(1).ToDictionary(_ => Id, v => v.Version, StringComparer.Ordinal);
-        produced = [.. registered.Items.Select(v => v.Subject).Concat(await DownstreamAsync(ct)).Distinct()];
-        models = [.. await OutputsAsync(ct), .. ModelsOfTag()];
+        var downstream = (await DownstreamAsync(ct)).ToLookup(s => s.Kind == "logged-model");
+        produced = [.. registered.Items.Select(v => v.Subject).Concat(downstream[false]).Distinct()];
+        var outputs = await OutputsAsync(downstream[true].Select(s => s.Name), ct);
+        models = [.. outputs, .. ModelsOfTag([.. outputs.Select(o => o.Name)])];
         parent = Tag(ParentTag) is { } above ? await Runs.LinesAsync([above], [], ct) is [var line] ? line : null : null;
         children = (await Runs.FindAsync(new RunSearch { ExperimentIds = [run!.ExperimentId], Filter = ChildFilter }, null, false, Runs.MostListed, ct)).Ids.Count;
         environment = [.. Environment.Select(e => (e.Name, Tag(e.Tag))).Where(e => e.Item2 is not null)!];
-        tags = [.. run!.Tags.Where(t => t.Key is not ("mlflow.log-model.history" or ParentTag) && !Environment.Any(e => e.Tag == t.Key))];
+        tags = [.. run!.Tags.Where(t => t.Key is not ("mlflow.log-model.history" or ParentTag or NoteTag) && !Environment.Any(e => e.Tag == t.Key))];
         curved = [.. run.Metrics.Where(m => m.Step != 0).Select(m => m.Key)];
         charted = [new ChartedRun(Id, run.Name, Look.Series(0))];
         reproduce = Reproduce();
@@ -187,21 +194,22 @@ public sealed partial class RunPage : Screen
     }
 
     /// <summary>What 3.x clients log apart; one that is gone since is left out.</summary>
-    private async Task<List<(string, string)>> OutputsAsync(CancellationToken ct)
+    private async Task<List<(string Name, string Detail)>> OutputsAsync(IEnumerable<string> others, CancellationToken ct)
     {
         var found = new List<(string, string)>();
-        foreach (var link in run!.ModelOutputs.Take(MostModels))
+        var steps = run!.ModelOutputs.DistinctBy(o => o.ModelId, StringComparer.Ordinal).ToDictionary(o => o.ModelId, o => o.Step, StringComparer.Ordinal);
+        foreach (var id in steps.Keys.Union(others, StringComparer.Ordinal).Take(MostModels))
         {
-            var made = await LoggedModels.GetAsync(link.ModelId, allowDeleted: true, ct);
+            var made = await LoggedModels.GetAsync(id, allowDeleted: true, ct);
             if (!made.Deleted)
-                found.Add((made.Name, $"{made.Status.ToString().ToLowerInvariant()}, at step {Say.Count(link.Step)}, {made.Id}"));
+                found.Add((made.Name, $"{made.Status.ToString().ToLowerInvariant()}{(steps.TryGetValue(id, out var step) ? $", at step {Say.Count(step)}" : "")}, {made.Id}"));
         }
 
         return found;
     }
 
-    /// <summary>What 2.x clients keep in a tag: a list of model descriptions.</summary>
-    private List<(string, string)> ModelsOfTag()
+    /// <summary>What 2.x clients keep in a tag: a list of model descriptions. Some 3.x clients write it too, for what they have logged apart.</summary>
+    private List<(string, string)> ModelsOfTag(HashSet<string> apart)
     {
         var found = new List<(string, string)>();
         if (Tag("mlflow.log-model.history") is not { } text)
@@ -209,7 +217,11 @@ public sealed partial class RunPage : Screen
         try
         {
             foreach (var model in (JsonNode.Parse(text) as JsonArray ?? []).OfType<JsonObject>())
-                found.Add((model["artifact_path"]?.ToString() ?? "model", "flavors " + string.Join(", ", (model["flavors"] as JsonObject)?.Select(f => f.Key) ?? [])));
+            {
+                var name = model["artifact_path"]?.ToString() ?? "model";
+                if (!apart.Contains(name) && !(model["model_id"] is { } id && run!.ModelOutputs.Any(o => o.ModelId == id.ToString())))
+                    found.Add((name, "flavors " + string.Join(", ", (model["flavors"] as JsonObject)?.Select(f => f.Key) ?? [])));
+            }
         }
         catch (JsonException)
         {
@@ -224,6 +236,8 @@ public sealed partial class RunPage : Screen
     {
         var text = new StringBuilder("export MLFLOW_TRACKING_URI=").Append(Navigation.Server()).Append('\n');
         var (source, commit) = (Tag("mlflow.source.name") ?? "train.py", Tag("mlflow.source.git.commit"));
+        if (Tag("slipway.pipeline") is { } pipeline)
+            return $"slipway pipeline run {Shell(pipeline)}   # its steps, this one among them, with the same settings";
         if (Tag("mlflow.source.type") == "PROJECT")
         {
             text.Append("mlflow run ").Append(Shell(Tag("mlflow.source.git.repoURL") ?? source));
@@ -291,6 +305,20 @@ public sealed partial class RunPage : Screen
         for (var i = 0; i < kept; i++)
             bytes[i] = ring[(total - kept + i) % LogTail];
         return Encoding.UTF8.GetString(bytes);
+    }
+
+    private async Task SaveNoteAsync()
+    {
+        noting = !await ActAsync(
+            async () =>
+            {
+                await Access.DemandAsync(Actor, Permissions.RunWrite, run!.Subject, Closed);
+                if (note.Trim().Length > 0)
+                    await Runs.SetTagAsync(Actor, Id, new Tag(NoteTag, note.Trim()), Closed);
+                else if (Tag(NoteTag) is not null)
+                    await Runs.DeleteTagAsync(Actor, Id, NoteTag, Closed);
+            },
+            "The notes are saved");
     }
 
     private async Task SetDeletedAsync(bool deleted)

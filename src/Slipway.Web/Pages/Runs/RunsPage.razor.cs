@@ -1,5 +1,7 @@
 using System.Globalization;
+using System.Text;
 using Microsoft.AspNetCore.Components;
+using Microsoft.JSInterop;
 using MudBlazor;
 using Slipway.Foundation;
 using Slipway.Governance;
@@ -16,6 +18,7 @@ public sealed partial class RunsPage : Screen
     private const int AutoMetrics = 6;
     private const int AutoParams = 5;
     private const int Charted = 10;
+    private const int SavedAtOnce = 2000;
     private static readonly TimeSpan KeysAge = TimeSpan.FromSeconds(20);
     private static readonly string NeedsWrite = $"It needs the right {Permissions.RunWrite}.";
     private static readonly string[] Telling = ["auc", "acc", "f1", "loss", "rmse", "mae", "r2", "error", "score"];
@@ -39,6 +42,8 @@ public sealed partial class RunsPage : Screen
     private IReadOnlyList<string> charts = [];
     private IReadOnlyList<ChartedRun> charted = [];
     private SlipwayException? wrong;
+    private string? filteredBy;
+    private bool saving;
     private object version = new();
     private string? listedFor;
     private string? seenAt;
@@ -125,6 +130,9 @@ public sealed partial class RunsPage : Screen
     [Inject]
     internal IDialogService Dialogs { get; set; } = null!;
 
+    [Inject]
+    internal IJSRuntime Js { get; set; } = null!;
+
     internal override string Permission => Permissions.RunRead;
 
     /// <inheritdoc/>
@@ -172,21 +180,22 @@ public sealed partial class RunsPage : Screen
         experiment = Experiment is null ? null : experiments.FirstOrDefault(e => e.Id == Experiment) ?? await Experiments.GetAsync(Experiment, ct);
         IReadOnlyList<string> within = Experiment is null ? [.. experiments.Select(e => e.Id)] : [Experiment];
         var order = string.IsNullOrEmpty(Sort) ? null : RunColumn.TryParse(Sort.TrimStart('-'));
+        var filter = string.IsNullOrWhiteSpace(Filter) ? null : Filter;
+        wrong = null;
         try
         {
-            list = await Runs.FindAsync(
-                new RunSearch { ExperimentIds = within, Filter = string.IsNullOrWhiteSpace(Filter) ? null : Filter, View = View == "deleted" ? Registry.View.DeletedOnly : Registry.View.ActiveOnly },
-                order,
-                Sort?.StartsWith('-') == true,
-                Runs.MostListed,
-                ct);
-            wrong = null;
+            list = await ListAsync(filter);
+            filteredBy = filter;
         }
-        catch (SlipwayException e) when (e.Code == ErrorCode.InvalidArgument)
+        catch (SlipwayException e) when (e.Code == ErrorCode.InvalidArgument && filter is not null)
         {
             // A filter is typed by hand: its fault is shown beside it, and the table keeps what it had.
             wrong = e;
+            list = await ListAsync(filteredBy);
         }
+
+        Task<RunList> ListAsync(string? by) => Runs.FindAsync(
+            new RunSearch { ExperimentIds = within, Filter = by, View = View == "deleted" ? Registry.View.DeletedOnly : Registry.View.ActiveOnly }, order, Sort?.StartsWith('-') == true, Runs.MostListed, ct);
 
         if (fresh)
         {
@@ -340,6 +349,44 @@ public sealed partial class RunsPage : Screen
         var found = await Runs.GroupAsync([.. list.Ids.Take(2000)], parsed, [], Closed);
         return [.. found.Where(g => g.Value is { Length: < 200 }).Take(50).Select(g => g.Value!)];
     }
+
+    /// <summary>What is filtered and shown as a file: a line for each run in the order of the table, a field for each column. Groups become a first field.</summary>
+    private async Task SaveAsync()
+    {
+        saving = true;
+        try
+        {
+            RunColumn[] asked = [.. shown.Where(c => c.ToString() != RunKey)];
+            IReadOnlyList<(int Group, int Run)> rows = groups is null ? flat : [.. groups.SelectMany((g, at) => g.Rows.Select(r => (at, r)))];
+            var text = new StringBuilder();
+            text.Line([.. groups is null ? [] : new[] { Csv.Quoted(GroupBy!) }, "run_id", "run_name", .. asked.Select(c => Csv.Quoted(c.ToString()))]);
+            foreach (var part in rows.Chunk(SavedAtOnce))
+            {
+                var lines = (await Runs.LinesAsync([.. part.Select(p => list.Ids[p.Run])], asked, Closed)).ToDictionary(l => l.Id, StringComparer.Ordinal);
+                foreach (var (group, run) in part)
+                {
+                    if (lines.TryGetValue(list.Ids[run], out var line))
+                        text.Line([.. groups is null ? [] : new[] { Csv.Quoted(groups[group].Value ?? "") }, line.Id, Csv.Quoted(line.Name), .. asked.Select((c, i) => Field(line, c, line.Cells[i]))]);
+                }
+            }
+
+            using var content = new DotNetStreamReference(new MemoryStream(Encoding.UTF8.GetBytes(text.ToString())));
+            await Js.InvokeVoidAsync("slipway.save", Closed, $"{experiment?.Name ?? "runs"}.csv", "text/csv", content);
+        }
+        finally
+        {
+            saving = false;
+        }
+    }
+
+    private string Field(RunLine line, RunColumn column, RunCell cell) => (column.Kind, column.Key) switch
+    {
+        (RunColumnKind.Attribute, "start_time") => Csv.Moment(line.StartedAt),
+        (RunColumnKind.Attribute, "end_time") => Csv.Moment(line.EndedAt),
+        (RunColumnKind.Attribute, "experiment_id") => Csv.Quoted(experiments.FirstOrDefault(e => e.Id == line.ExperimentId)?.Name ?? line.ExperimentId),
+        (RunColumnKind.Metric, _) or (RunColumnKind.Attribute, "duration") => Csv.Number(cell.Number),
+        _ => cell.IsEmpty ? "" : Csv.Quoted(cell.Text ?? Csv.Number(cell.Number)),
+    };
 
     private void GoTo(string? id)
     {
