@@ -23,7 +23,7 @@ public sealed class Database : IAsyncDisposable
     public Dialect Dialect { get; }
 
     /// <summary>Called inside each transaction that holds journal entries, just before its commit.</summary>
-    internal Func<Session, IReadOnlyList<PendingEntry>, Task>? BeforeCommit { get; set; }
+    internal Func<Tx, IReadOnlyList<PendingEntry>, Task>? BeforeCommit { get; set; }
 
     /// <summary>Called after such a commit.</summary>
     internal Action? JournalCommitted { get; set; }
@@ -77,8 +77,9 @@ public sealed class Database : IAsyncDisposable
             try
             {
                 await using var transaction = await connection.BeginTransactionAsync(System.Data.IsolationLevel.Serializable, ct);
-                var result = await work(new Tx(connection, transaction, ct));
-                await transaction.CommitAsync(ct);
+                var tx = new Tx(connection, transaction, ct);
+                var result = await work(tx);
+                await Tx.CommitAsync(connection, transaction, tx.Riders);
                 return result;
             }
             catch (Exception e) when (Dialect.IsRace(e) && attempt < Tries)

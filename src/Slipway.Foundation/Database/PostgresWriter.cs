@@ -120,12 +120,13 @@ internal sealed class PostgresWriter : IGroupWriter
                 return true;
             }
 
+            var last = new Tx(connection, transaction, CancellationToken.None);
             if (entries.Count > 0)
             {
-                await database.BeforeCommit!(new Session(connection, transaction, CancellationToken.None), entries);
+                await database.BeforeCommit!(last, entries);
             }
 
-            await transaction.CommitAsync();
+            await Tx.CommitAsync(connection, transaction, done.SelectMany(d => d.Tx.Riders).Concat(last.Riders));
             foreach (var (write, tx) in done)
             {
                 tx.Committed.ForEach(act => act());

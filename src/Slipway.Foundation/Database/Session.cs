@@ -48,6 +48,60 @@ public sealed class Tx(DbConnection connection, DbTransaction? transaction, Canc
 
     public Task<int> ExecuteAsync(string sql, object? args = null) => Connection.ExecuteAsync(Define(sql, args));
 
+    /// <summary>Statements that go with the commit. PostgreSQL only.</summary>
+    internal List<DbBatchCommand> Riders { get; } = [];
+
+    /// <summary>
+    /// Runs a statement of which nobody waits for the result; where a statement costs a round trip it goes to the database together with the commit.
+    /// It must not be able to fail by its values, and no work of the same moment may read what it writes.
+    /// </summary>
+    /// <param name="sql">With <c>$1</c>, <c>$2</c>, … for the values.</param>
+    /// <param name="values">Long, double, string, bytes or (PostgreSQL) an array of them.</param>
+    public async ValueTask AtCommitAsync(string sql, params object[] values)
+    {
+        if (Connection is KeepingSqliteConnection)
+        {
+            using var now = Statement(sql);
+            foreach (var value in values)
+            {
+                now.BindAny(value);
+            }
+
+            await now.RunAsync();
+            return;
+        }
+
+        // The connection's own batch makes commands of its kind.
+        using var batch = Connection.CreateBatch();
+        var rider = batch.CreateBatchCommand();
+        rider.CommandText = sql;
+        foreach (var value in values)
+        {
+            var parameter = rider.CreateParameter();
+            parameter.Value = value;
+            rider.Parameters.Add(parameter);
+        }
+
+        Riders.Add(rider);
+    }
+
+    /// <summary>Sends what rides with the commit, and the commit. PostgreSQL only.</summary>
+    internal static async Task CommitAsync(DbConnection connection, DbTransaction transaction, IEnumerable<DbBatchCommand> riders)
+    {
+        await using var batch = connection.CreateBatch();
+        batch.Transaction = transaction;
+        foreach (var rider in riders)
+        {
+            batch.BatchCommands.Add(rider);
+        }
+
+        var commit = batch.CreateBatchCommand();
+        commit.CommandText = "COMMIT";
+        batch.BatchCommands.Add(commit);
+        // A rider that fails ends the batch with its error before the commit is reached. The transaction object learns from the server that it is over.
+        await batch.ExecuteNonQueryAsync();
+    }
+
     /// <summary>Runs after the commit, on the writer's thread: for waking others, never for work.</summary>
     public void OnCommitted(Action act) => Committed.Add(act);
 }

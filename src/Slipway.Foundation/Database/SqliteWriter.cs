@@ -139,7 +139,7 @@ internal sealed class SqliteWriter(Database database) : IGroupWriter
 
             if (entries.Count > 0)
             {
-                database.BeforeCommit!(new Session(connection, null, CancellationToken.None), entries).GetAwaiter().GetResult();
+                database.BeforeCommit!(new Tx(connection, null, CancellationToken.None), entries).GetAwaiter().GetResult();
             }
 
             Run(connection, "COMMIT");

@@ -22,7 +22,7 @@ public abstract class Statement : IDisposable
     /// <summary>A whole array as one value, for unnest and ANY. PostgreSQL only.</summary>
     public abstract Statement Bind(Array values);
 
-    /// <summary>A value whose type is known only at run time: long, double, string or bytes.</summary>
+    /// <summary>A value whose type is known only at run time: long, double, string, bytes or an array of them.</summary>
     public Statement BindAny(object value) => value switch
     {
         string text => Bind(text),
@@ -30,6 +30,7 @@ public abstract class Statement : IDisposable
         int integer => Bind(integer),
         double number => Bind(number),
         byte[] bytes => Bind(bytes),
+        Array values => Bind(values),
         _ => throw new ArgumentException($"a {value.GetType().Name} cannot be bound", nameof(value)),
     };
 

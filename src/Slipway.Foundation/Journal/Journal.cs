@@ -277,20 +277,16 @@ public sealed class Journal
         return saved is null ? new MerkleTree() : MerkleTree.Load(saved);
     }
 
-    private static async Task EnqueueAsync(Session session, IReadOnlyList<PendingEntry> entries)
-    {
-        using var insert = session.Statement(
-            """
-            INSERT INTO journal_outbox (id, at, kind, actor, subject, links, outcome, head, tail, key_id, detail)
-            SELECT e.id, e.at, e.kind, e.actor, e.subject, e.links, e.outcome, e.head, e.tail, e.key_id, e.detail
-            FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bytea[])
-                WITH ORDINALITY AS e(id, at, kind, actor, subject, links, outcome, head, tail, key_id, detail, n)
-            ORDER BY e.n
-            """);
-        insert.Bind(Each(entries, e => e.Id)).Bind(Each(entries, e => e.At)).Bind(Each(entries, e => e.Kind)).Bind(Each(entries, e => e.Actor)).Bind(Each(entries, e => e.Subject))
-            .Bind(Each(entries, e => string.Join('\n', e.Links))).Bind(Each(entries, e => e.Outcome)).Bind(Each(entries, e => e.Head)).Bind(Each(entries, e => e.Tail)).Bind(Each(entries, e => e.KeyId)).Bind(Each(entries, e => e.Detail));
-        await insert.RunAsync();
-    }
+    private static Task EnqueueAsync(Tx tx, IReadOnlyList<PendingEntry> entries) => tx.AtCommitAsync(
+        """
+        INSERT INTO journal_outbox (id, at, kind, actor, subject, links, outcome, head, tail, key_id, detail)
+        SELECT e.id, e.at, e.kind, e.actor, e.subject, e.links, e.outcome, e.head, e.tail, e.key_id, e.detail
+        FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bytea[])
+            WITH ORDINALITY AS e(id, at, kind, actor, subject, links, outcome, head, tail, key_id, detail, n)
+        ORDER BY e.n
+        """,
+        Each(entries, e => e.Id), Each(entries, e => e.At), Each(entries, e => e.Kind), Each(entries, e => e.Actor), Each(entries, e => e.Subject), Each(entries, e => string.Join('\n', e.Links)),
+        Each(entries, e => e.Outcome), Each(entries, e => e.Head), Each(entries, e => e.Tail), Each(entries, e => e.KeyId), Each(entries, e => e.Detail)).AsTask();
 
     private async Task SealAsync(Session session, IReadOnlyList<PendingEntry> entries)
     {

@@ -15,29 +15,7 @@ internal sealed class RunStart(string id, long experimentId, string name, string
     public static async Task<IReadOnlyList<SlipwayException?>> WriteAsync(Tx tx, bool postgres, Journal journal, IReadOnlyList<RunStart> runs)
     {
         var refusals = new SlipwayException?[runs.Count];
-        var allowed = new List<RunStart>(runs.Count);
-        for (var i = 0; i < runs.Count; i++)
-        {
-            // Runs of one batch mostly belong to one experiment.
-            var known = allowed.Find(r => r.ExperimentId == runs[i].ExperimentId);
-            try
-            {
-                runs[i].Location = known?.Location ?? (await Experiments.ActiveAsync(tx, runs[i].ExperimentId)).ArtifactLocation.TrimEnd('/');
-                runs[i].ArtifactUri = $"{runs[i].Location}/{runs[i].Id}/artifacts";
-                allowed.Add(runs[i]);
-            }
-            catch (SlipwayException e)
-            {
-                refusals[i] = e;
-            }
-        }
-
-        if (allowed.Count == 0)
-        {
-            return refusals;
-        }
-
-        await (postgres ? InsertArraysAsync(tx, allowed) : InsertRowsAsync(tx, allowed));
+        var allowed = postgres ? await InsertArraysAsync(tx, runs, refusals) : await InsertRowsAsync(tx, runs, refusals);
         foreach (var run in allowed)
         {
             var experiment = run.ExperimentId.ToString(CultureInfo.InvariantCulture);
@@ -61,33 +39,84 @@ internal sealed class RunStart(string id, long experimentId, string name, string
 
     private string Location { get; set; } = "";
 
-    private static async Task InsertRowsAsync(Tx tx, List<RunStart> runs)
+    private static async Task<List<RunStart>> InsertRowsAsync(Tx tx, IReadOnlyList<RunStart> runs, SlipwayException?[] refusals)
     {
+        var allowed = new List<RunStart>(runs.Count);
         using var insert = tx.Statement("INSERT INTO registry_runs (id, experiment_id, name, user_id, status, started_at, ended_at, artifact_uri, state) VALUES ($1, $2, $3, $4, 'RUNNING', $5, NULL, $6, 0)");
         using var insertTag = tx.Statement("INSERT INTO registry_tags (run_id, key, value) VALUES ($1, $2, $3)");
-        foreach (var run in runs)
+        for (var i = 0; i < runs.Count; i++)
         {
+            var run = runs[i];
+            try
+            {
+                // Runs of one batch mostly belong to one experiment.
+                run.Location = allowed.Find(r => r.ExperimentId == run.ExperimentId)?.Location ?? (await Experiments.ActiveAsync(tx, run.ExperimentId)).ArtifactLocation.TrimEnd('/');
+            }
+            catch (SlipwayException e)
+            {
+                refusals[i] = e;
+                continue;
+            }
+
+            run.ArtifactUri = $"{run.Location}/{run.Id}/artifacts";
             await insert.Bind(run.Id).Bind(run.ExperimentId).Bind(run.Name).Bind(run.UserId).Bind(run.StartedAt).Bind(run.ArtifactUri).RunAsync();
             foreach (var (key, value) in run.Tags)
             {
                 await insertTag.Bind(run.Id).Bind(key).Bind(value).RunAsync();
             }
+
+            allowed.Add(run);
         }
+
+        return allowed;
     }
 
-    private static async Task InsertArraysAsync(Tx tx, List<RunStart> runs)
+    // One round trip: the statement itself looks whether the experiments are there, and the tags go with the commit.
+    private static async Task<List<RunStart>> InsertArraysAsync(Tx tx, IReadOnlyList<RunStart> runs, SlipwayException?[] refusals)
     {
         using var insert = tx.Statement(
             """
-            WITH r AS (
-                INSERT INTO registry_runs (id, experiment_id, name, user_id, status, started_at, ended_at, artifact_uri, state)
-                SELECT id, experiment, name, person, 'RUNNING', started, NULL, uri, 0
-                FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[]) AS u(id, experiment, name, person, started, uri))
-            INSERT INTO registry_tags (run_id, key, value) SELECT * FROM unnest($7::text[], $8::text[], $9::text[])
+            INSERT INTO registry_runs (id, experiment_id, name, user_id, status, started_at, ended_at, artifact_uri, state)
+            SELECT u.id, u.experiment, u.name, u.person, 'RUNNING', u.started, NULL, rtrim(e.artifact_location, '/') || '/' || u.id || '/artifacts', 0
+            FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[]) AS u(id, experiment, name, person, started) JOIN registry_experiments e ON e.id = u.experiment
+            WHERE e.state = 0 RETURNING id, artifact_uri
             """);
-        var tags = runs.SelectMany(r => r.Tags.Select(t => (r.Id, t.Key, t.Value))).ToList();
-        insert.Bind(runs.Select(r => r.Id).ToArray()).Bind(runs.Select(r => r.ExperimentId).ToArray()).Bind(runs.Select(r => r.Name).ToArray())
-            .Bind(runs.Select(r => r.UserId).ToArray()).Bind(runs.Select(r => r.StartedAt).ToArray()).Bind(runs.Select(r => r.ArtifactUri).ToArray());
-        await insert.Bind(tags.Select(t => t.Id).ToArray()).Bind(tags.Select(t => t.Key).ToArray()).Bind(tags.Select(t => t.Value).ToArray()).RunAsync();
+        insert.Bind(Each(runs, r => r.Id)).Bind(Each(runs, r => r.ExperimentId)).Bind(Each(runs, r => r.Name)).Bind(Each(runs, r => r.UserId)).Bind(Each(runs, r => r.StartedAt));
+        var written = new Dictionary<string, string>(runs.Count, StringComparer.Ordinal);
+        while (await insert.NextAsync())
+        {
+            written.Add(insert.Text(0), insert.Text(1));
+        }
+
+        var allowed = new List<RunStart>(runs.Count);
+        for (var i = 0; i < runs.Count; i++)
+        {
+            if (written.TryGetValue(runs[i].Id, out var uri))
+            {
+                runs[i].ArtifactUri = uri;
+                allowed.Add(runs[i]);
+                continue;
+            }
+
+            try
+            {
+                var experiment = await Experiments.ActiveAsync(tx, runs[i].ExperimentId);
+                throw new System.Diagnostics.UnreachableException($"experiment {experiment.Id} is active and the run was not written");
+            }
+            catch (SlipwayException e)
+            {
+                refusals[i] = e;
+            }
+        }
+
+        var tags = allowed.SelectMany(r => r.Tags.Select(t => (r.Id, t.Key, t.Value))).ToList();
+        if (tags.Count > 0)
+        {
+            await tx.AtCommitAsync("INSERT INTO registry_tags (run_id, key, value) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])", Each(tags, t => t.Id), Each(tags, t => t.Key), Each(tags, t => t.Value));
+        }
+
+        return allowed;
     }
+
+    private static TValue[] Each<T, TValue>(IReadOnlyList<T> all, Func<T, TValue> value) => [.. all.Select(value)];
 }
