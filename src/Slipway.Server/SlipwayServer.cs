@@ -179,6 +179,10 @@ public sealed class SlipwayServer : IAsyncDisposable
             headers["Referrer-Policy"] = "same-origin";
             return next(context);
         });
+        // A browser at an address that is nothing gets the page that says so, under its status.
+        app.UseWhen(
+            context => context.Request.Method == "GET" && context.Request.Headers.Accept.ToString().Contains("text/html", StringComparison.Ordinal),
+            pages => pages.UseStatusCodePagesWithReExecute("/not-found", createScopeForStatusCodePages: true));
         app.UseRouting();
         app.Use(next => context => auth.InvokeAsync(context, next));
         app.UseAntiforgery();

@@ -77,6 +77,19 @@ public sealed partial class RouteTests(RunningServer server) : IClassFixture<Run
     }
 
     [Theory]
+    [InlineData("/datasets")]
+    [InlineData("/models/iris/versions/1")]
+    public async Task A_browser_at_an_address_that_is_nothing_gets_a_page(string path)
+    {
+        using var owner = server.Client(server.OwnerKey);
+        owner.DefaultRequestHeaders.Accept.ParseAdd("text/html");
+        using var response = await owner.GetAsync(path, TestContext.Current.CancellationToken);
+        Assert.Equal(HttpStatusCode.NotFound, response.StatusCode);
+        Assert.Equal("text/html", response.Content.Headers.ContentType?.MediaType);
+        Assert.Contains("_framework/blazor.web.", await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken), StringComparison.Ordinal);
+    }
+
+    [Theory]
     [InlineData("/api/v1/models", """{"nme":"x"}""", "the member \"nme\" is not known here")]
     [InlineData("/api/v1/models", """{"name":null}""", null)]
     [InlineData("/api/v1/models", """{}""", null)]
