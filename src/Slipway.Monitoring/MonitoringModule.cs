@@ -37,6 +37,7 @@ public static class MonitoringModule
         services.AddClockedWork<AlertClock>();
         services.AddClockedWork<GroupWork>();
         services.AddClockedWork<NotificationWork>();
+        services.AddSingleton(p => new PredictionQueries(p.GetRequiredService<Labels>()));
         services.AddSingleton(p => new Monitors(
             p.GetRequiredService<Database>(), p.GetRequiredService<IBlobStore>(), p.GetRequiredService<Journal>(), p.GetRequiredService<MonitorWork>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new Baselines(

@@ -1,3 +1,5 @@
+using Slipway.Monitoring;
+
 namespace Slipway.Serving;
 
 /// <summary>Who answers for a metric of an analysis. The names are persisted and may only grow.</summary>
@@ -17,6 +19,9 @@ public enum MetricProvider
 
     /// <summary>The exit code of a pipeline's command: 0 passes, any other fails, and a run that ends without one is an error.</summary>
     Job,
+
+    /// <summary>The number that a query over the endpoint's predictions and labels gives.</summary>
+    Sql,
 }
 
 /// <summary>One metric of an analysis: who answers, what is accepted, and how often it may go wrong. Every measurement is kept.</summary>
@@ -41,7 +46,8 @@ public sealed record AnalysisMetric
     public string? Url { get; init; }
 
     /// <summary>
-    /// Prometheus: the query. <c>{endpoint}</c>, <c>{candidate}</c>, <c>{stable}</c> and <c>{rollout}</c> are filled in, in addresses too.
+    /// Prometheus: the query. <c>{endpoint}</c>, <c>{candidate}</c>, <c>{stable}</c> and <c>{rollout}</c> are filled in, in addresses too. SQL: a SELECT over the
+    /// table <c>predictions</c> that gives one number; its parameters, such as <c>$candidate</c>, are bound and never written into the text.
     /// </summary>
     public string? Query { get; init; }
 
@@ -121,12 +127,16 @@ public sealed record AnalysisMetric
                 Require(!string.IsNullOrWhiteSpace(Pipeline) && Pipeline.Length <= 200, "a job names the pipeline that it runs");
                 Require(AtLeast is null && AtMost is null && FailBelow is null && FailAbove is null, "a job passes with exit code 0; it has no bounds");
                 break;
+            case MetricProvider.Sql:
+                faults.AddRange(PredictionQueries.Fault(Query) is { } fault ? [$"query: {fault}"] : []);
+                Require(Url is null && Path is null, "SQL asks this server's prediction log; it has neither url nor path, leave them out");
+                break;
             default:
                 Require(!string.IsNullOrWhiteSpace(Url) && !string.IsNullOrWhiteSpace(Path), "a web metric needs an address and the path of its number");
                 break;
         }
 
-        Require(Url is not { Length: > 2048 } && Query is not { Length: > 4096 } && Path is not { Length: > 512 }, "addresses have at most 2,048, queries 4,096 and paths 512 characters");
+        Require(Url is not { Length: > 2048 } && (Provider == MetricProvider.Sql || Query is not { Length: > 4096 }) && Path is not { Length: > 512 }, "addresses have at most 2,048, queries 4,096 and paths 512 characters");
         Require(Provider is MetricProvider.Log or MetricProvider.Monitor or MetricProvider.Job || AtLeast is not null || AtMost is not null, "without atLeast or atMost no value is accepted");
         Require(new[] { AtLeast, AtMost, FailBelow, FailAbove }.All(bound => bound is not { } value || double.IsFinite(value)), "bounds must be finite numbers");
         Require(FailBelow is null || FailBelow <= AtLeast, $"failBelow ({FailBelow}) must not lie above atLeast ({AtLeast})");

@@ -9,7 +9,7 @@ namespace Slipway.Serving;
 /// labels; nothing of it is on the way of a request.
 /// </summary>
 internal sealed class ExperimentObserver(
-    Database database, Journal journal, Deployments deployments, Predictions predictions, Labels labels, Monitors monitors, MetricQueries queries, Routing.Routes routes, TimeProvider clock)
+    Database database, Journal journal, Deployments deployments, Predictions predictions, Labels labels, Monitors monitors, MetricQueries queries, PredictionQueries sql, Routing.Routes routes, TimeProvider clock)
 {
     private static readonly Actor Self = Actor.System("rollout");
     private static readonly TimeSpan JobPatience = TimeSpan.FromHours(1);
@@ -254,6 +254,7 @@ internal sealed class ExperimentObserver(
     {
         MetricProvider.Log => await FromLogAsync(rollout, spec, metric, looks, ct),
         MetricProvider.Monitor => await FromMonitorAsync(rollout, metric, ct),
+        MetricProvider.Sql => await FromSqlAsync(rollout, metric, ct),
         _ => await FromQueryAsync(rollout, metric, ct),
     };
 
@@ -321,6 +322,29 @@ internal sealed class ExperimentObserver(
         return new(
             metric.Name, now, verdict, finite, null, null, null, null, null, 0, 0, answer.Query,
             answer.Error ?? (answer.Value is null ? "the answer is empty" : string.Create(CultureInfo.InvariantCulture, $"{answer.Query} is {answer.Value:0.####}")));
+    }
+
+    private async Task<Measurement> FromSqlAsync(Rollout rollout, AnalysisMetric metric, CancellationToken ct)
+    {
+        var now = clock.GetUtcNow();
+        var (from, arms) = (Since(rollout, now), Arms(rollout));
+        var parameters = new Dictionary<string, object>(StringComparer.Ordinal)
+        {
+            ["rollout"] = rollout.Id,
+            ["endpoint"] = rollout.Endpoint,
+            ["candidate"] = arms[^1].ModelVersion,
+            ["candidate_variant"] = arms[^1].Variant,
+            ["stable"] = arms[0].ModelVersion,
+            ["stable_variant"] = arms[0].Variant,
+            ["window_start"] = from.UtcDateTime,
+            ["window_end"] = now.UtcDateTime,
+        };
+        var answer = await sql.AskAsync(rollout.Endpoint, from, now, metric.Query!, parameters, ct);
+        var verdict = answer switch { { Failed: true } => Verdict.Error, { Value: { } value } => metric.Judge(value), _ => Verdict.NoData };
+        var asked = $"{metric.Query} [{string.Join(", ", parameters.Select(p => string.Create(CultureInfo.InvariantCulture, $"${p.Key} = {(p.Value is DateTime at ? at.ToString("O", CultureInfo.InvariantCulture) : p.Value)}")))}]";
+        return new(
+            metric.Name, now, verdict, answer.Value, null, null, null, null, null, 0, 0, asked,
+            string.Create(CultureInfo.InvariantCulture, $"{answer.Why ?? $"the query gives {answer.Value:0.######}"} ({answer.Rows} predictions since {from:yyyy-MM-dd HH:mm:ss})"));
     }
 
     private static string Fill(string text, Rollout rollout) => text

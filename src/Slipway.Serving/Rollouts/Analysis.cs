@@ -54,7 +54,7 @@ public sealed record AnalysisSpec
     /// <summary>Mean log loss (nats) the candidate may have above stable's.</summary>
     public double MaxLogLossIncrease { get; init; } = 0.03;
 
-    /// <summary>Further metrics: of the prediction log, of the candidate's monitor, of Prometheus or a web address.</summary>
+    /// <summary>Further metrics: of the prediction log, of the candidate's monitor, of Prometheus, a web address or a pipeline, and by SQL.</summary>
     public IReadOnlyList<AnalysisMetric> Metrics { get; init; } = [];
 
     /// <summary>Chance of calling an equally good candidate harmful, over all looks together.</summary>

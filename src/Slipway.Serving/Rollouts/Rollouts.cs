@@ -79,7 +79,7 @@ public sealed class Rollouts
             reference = variants.First(variant => variant.Role == VariantRole.Candidate).ModelVersion;
         }
 
-        await DemandJobsAsync(actor, spec, request.Endpoint, ct);
+        await DemandSourcesAsync(actor, spec, request.Endpoint, request.Endpoint, ct);
         if (request.CreateEndpoint)
         {
             // Whoever may not make endpoints may not make them by this way either.
@@ -238,7 +238,7 @@ public sealed class Rollouts
     public async Task<Rollout> EditAsync(Actor actor, string id, RolloutSpec spec, CancellationToken ct, string? key = null)
     {
         Demand(spec, $"cannot change the plan of rollout {id}");
-        await DemandJobsAsync(actor, spec, id, ct);
+        await DemandSourcesAsync(actor, spec, id, (await GetAsync(id, ct)).Endpoint, ct);
         var command = Key(key, $"edit {id} {JsonSerializer.Serialize(spec, CanonicalJson.Options)}");
         if (command is not null && await _transitions.DoneAsync(actor, command, ct) is { } done)
         {
@@ -355,13 +355,19 @@ public sealed class Rollouts
         return $"{version.Name}/{version.Version}";
     }
 
-    // Whoever may not run pipelines may not run them by way of a plan either.
-    private async Task DemandJobsAsync(Actor actor, RolloutSpec spec, string about, CancellationToken ct)
+    // Whoever may not run pipelines or read predictions may not do so by way of a plan either.
+    private async Task DemandSourcesAsync(Actor actor, RolloutSpec spec, string about, string endpoint, CancellationToken ct)
     {
         var analyses = spec.Planned().Steps.Select(step => step.Analysis).Append(spec.Guardrails).Append(spec.BakeAnalysis).OfType<AnalysisSpec>();
-        if (spec.Steps.Any(step => step.Kind == "job") || analyses.Any(analysis => analysis.Metrics.Any(metric => metric.Provider == MetricProvider.Job)))
+        var providers = analyses.SelectMany(analysis => analysis.Metrics).Select(metric => metric.Provider).ToHashSet();
+        if (spec.Steps.Any(step => step.Kind == "job") || providers.Contains(MetricProvider.Job))
         {
             await _access.DemandAsync(actor, Permissions.PipelineRun, new Subject("rollout", about), ct);
+        }
+
+        if (providers.Contains(MetricProvider.Sql))
+        {
+            await _access.DemandAsync(actor, Permissions.PredictionLogRead, new Subject("endpoint", endpoint), ct);
         }
     }
 

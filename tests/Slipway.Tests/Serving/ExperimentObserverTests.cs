@@ -329,6 +329,91 @@ public sealed class ExperimentObserverTests
         }
     }
 
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Sql_over_predictions_and_labels_decides_by_its_bounds(Engine engine)
+    {
+        await using var world = await CreateAsync(engine);
+        var rollout = await HalfAsync(world);
+        // Another endpoint's rows are not seen, and copies of requests are no predictions.
+        var other = new PredictionRecord("other", "cars", "candidate", Better, null, Time.ToMicros(world.Clock.GetUtcNow()), 1000, new float[] { 1 }, new[] { 0.5f }, 200);
+        Assert.True(world.Get<Predictions>().Append(other) && world.Get<Predictions>().Append(other with { Id = "copy", Endpoint = "flowers", Kind = PredictionKind.Shadow }));
+        await ServeAsync(world, rollout, 1000, bought: (0.10, 0.30), errors: (0.01, 0.12));
+        var all = await SqlAsync(world, rollout, "SELECT count(*) FROM predictions");
+        Assert.Equal((Verdict.Fail, 1000.0), (all.Verdict, all.Value));
+        var failed = await SqlAsync(world, rollout, "SELECT avg((status <> 200)::INT) FROM predictions WHERE variant = $candidate_variant AND model_version = $candidate");
+        Assert.True(failed is { Verdict: Verdict.Pass, Value: > 0.05 and < 0.2 }, failed.Why);
+        var stable = await SqlAsync(world, rollout, "SELECT avg((status <> 200)::INT) FROM predictions WHERE variant = $stable_variant AND model_version = $stable");
+        Assert.True(stable is { Verdict: Verdict.Pass, Value: < 0.05 }, stable.Why);
+        var bought = await SqlAsync(world, rollout, "WITH c AS (SELECT * FROM predictions WHERE variant = $candidate_variant) SELECT sum(label) / count(*) FROM c -- labelled");
+        Assert.True(bought is { Verdict: Verdict.Pass, Value: > 0.2 and < 0.4 }, bought.Why);
+        Assert.Contains("$candidate = iris/2", bought.Query, StringComparison.Ordinal);
+        var outputs = await SqlAsync(world, rollout, "SELECT avg(outputs[1]) FROM predictions WHERE status = 200 AND event_at >= $window_start AND event_at < $window_end");
+        Assert.Equal((Verdict.Pass, 0.5), (outputs.Verdict, outputs.Value));
+        Assert.Equal((Verdict.Pass, 1.0), await VerdictAsync("SELECT count(*)::HUGEINT - 999 FROM predictions WHERE $endpoint = 'flowers'"));
+
+        // Complete segments are Parquet; the answer is the same.
+        world.Clock.Advance(TimeSpan.FromHours(2));
+        await world.Get<Predictions>().CompactAsync(None);
+        Assert.Equal(failed.Value, (await SqlAsync(world, rollout, "SELECT avg((status <> 200)::INT) FROM predictions WHERE variant = $candidate_variant")).Value);
+
+        async Task<(Verdict, double?)> VerdictAsync(string query) => await SqlAsync(world, rollout, query) is var m ? (m.Verdict, m.Value) : default;
+    }
+
+    [Theory]
+    [InlineData("SELECT NULL", Verdict.NoData, "NULL")]
+    [InlineData("SELECT avg(label) FROM predictions", Verdict.NoData, "NULL")]
+    [InlineData("SELECT 'nan'::DOUBLE", Verdict.NoData, "NaN")]
+    [InlineData("SELECT 'inf'::DOUBLE", Verdict.NoData, "Infinity")]
+    [InlineData("SELECT 1 WHERE false", Verdict.NoData, "no row")]
+    [InlineData("SELECT 0 AS a, 0 AS b", Verdict.NoData, "2 columns")]
+    [InlineData("SELECT 0 FROM range(5)", Verdict.NoData, "several rows")]
+    [InlineData("SELECT 'green'", Verdict.NoData, "'green'")]
+    [InlineData("SELECT false", Verdict.NoData, "no number")]
+    [InlineData("SELECT 0 FROM nowhere", Verdict.Error, "nowhere")]
+    [InlineData("SELECT $other", Verdict.Error, "refused")]
+    [InlineData("SELECT 0) AS a, (SELECT 1", Verdict.NoData, "2 columns")]
+    [InlineData("SELECT count(*) FROM read_text('/etc/passwd')", Verdict.Error, "disabled")]
+    [InlineData("SELECT count(*) FROM '/etc/passwd.csv'", Verdict.Error, "disabled")]
+    [InlineData("SELECT count(*) FROM glob('/etc/*')", Verdict.Error, "disabled")]
+    [InlineData("SELECT count(*) FROM read_parquet('https://example.org/x.parquet')", Verdict.Error, "refused")]
+    [InlineData("SELECT length(getenv('HOME'))", Verdict.Error, "getenv")]
+    [InlineData("SELECT count(*) FROM (SELECT DISTINCT hash(a.range, b.range) FROM range(100000) a, range(1000) b)", Verdict.Error, "emory")]
+    public async Task Sql_that_gives_no_number_or_reaches_out_never_passes(string query, Verdict verdict, string why)
+    {
+        await using var world = await TestWorld.CreateAsync(Engine.Sqlite);
+        var measured = await SqlAsync(world, Invented(world), query);
+        Assert.True(measured.Verdict == verdict && measured.Value is null, $"{measured}");
+        Assert.Contains(why, measured.Why, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Sql_is_ended_when_its_time_is_over()
+    {
+        await using var world = await TestWorld.CreateAsync(Engine.Sqlite);
+        var queries = new PredictionQueries(world.Get<Labels>()) { Patience = TimeSpan.FromMilliseconds(500) };
+        var now = world.Clock.GetUtcNow();
+        var answer = await queries.AskAsync("flowers", now.AddDays(-1), now, "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b", new Dictionary<string, object>(), None);
+        Assert.True(answer is { Failed: true, Value: null }, answer.Why);
+        Assert.Contains("not finished after 0.5 s", answer.Why, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("", "needs a query")]
+    [InlineData("SELECT 1; DROP TABLE predictions", "one statement")]
+    [InlineData("COPY predictions TO 'x.csv'", "'COPY predictions TO '")]
+    [InlineData("SET memory_limit = '1TB'", "SELECT or WITH")]
+    public void Sql_is_refused_by_its_text(string query, string why) =>
+        Assert.Contains(why, Assert.Single(new AnalysisMetric { Name = "sql", Provider = MetricProvider.Sql, Query = query, AtMost = 1 }.Faults()), StringComparison.Ordinal);
+
+    private static async Task<Measurement> SqlAsync(TestWorld world, Rollout rollout, string query)
+    {
+        world.Clock.Advance(TimeSpan.FromSeconds(1));
+        var spec = new AnalysisSpec { Metrics = [new() { Name = "sql", Provider = MetricProvider.Sql, Query = query, AtMost = 1 }] };
+        Assert.Empty(spec.Faults());
+        await world.Get<ExperimentObserver>().MeasureAsync(rollout, spec, new(Verdict.Pass, [], AnalysisMemory.Empty), 1, None);
+        return (await world.Get<ExperimentObserver>().MeasurementsAsync(rollout.Id, 1, None))[0];
+    }
+
     private static Task<ExperimentReport> LookAsync(TestWorld world, Rollout rollout, ExperimentSpec spec) =>
         world.Get<ExperimentObserver>().LookAsync(rollout, spec, AnalysisMemory.Empty, None);
 
