@@ -21,12 +21,13 @@ internal static class MonitorTest
         var statistic = new Option<string?>("--statistic") { Description = $"Decide by one statistic instead of the default rule: {string.Join(", ", ReportOptions.Statistics)}" };
         var threshold = new Option<double?>("--threshold") { Description = "From which value a column drifts: 0.02 above what sampling explains, or 0.1 of --statistic" };
         var correction = new Option<string>("--correction") { Description = $"Correction for many columns: {string.Join(", ", ReportOptions.Corrections)}", DefaultValueFactory = _ => "by" };
+        var multivariate = new Option<string?>("--multivariate") { Description = $"Compare all features together as well, by one or more of {string.Join(",", MultivariateDrift.Methods)}" };
         var html = new Option<string?>("--html") { Description = "Write the report as one HTML page to this file" };
         return new Verb(
             "test", "Tests a table for drift against a reference, without a server; exit code 1 on drift",
             "slipway monitor test --reference train.parquet --current today.parquet",
             "slipway monitor test --reference a.csv --current b.csv --target late --score p --html report.html")
-            .With(reference, current, target, prediction, score, positive, only, statistic, threshold, correction, html)
+            .With(reference, current, target, prediction, score, positive, only, statistic, threshold, correction, multivariate, html)
             .Does(globals, terminal, async s =>
             {
                 DriftReport report;
@@ -42,6 +43,7 @@ internal static class MonitorTest
                         Statistic = s.Value(statistic),
                         Threshold = s.Value(threshold),
                         Correction = s.Value(correction)!,
+                        Multivariate = s.Value(multivariate)?.Split(',', StringSplitOptions.TrimEntries) ?? [],
                     });
                 }
                 catch (SlipwayException e)
@@ -75,6 +77,12 @@ internal static class MonitorTest
         foreach (var finding in report.Findings)
         {
             s.Terminal.Out.WriteLine($"{(finding.Fails ? "failed" : "note")}: {finding.Text}");
+        }
+
+        foreach (var m in report.Multivariate)
+        {
+            string limits = m.Alpha is { } alpha ? $", p {Figure(m.P)} (limit {Figure(alpha)})" : m.Lower is null ? "" : $", limits {Figure(m.Lower)} to {Figure(m.Upper)}";
+            s.Terminal.Out.WriteLine($"{m.Method}: {m.State}, {Figure(m.Value)}{limits}; {m.Features} features of {m.CurrentRows} rows against {m.ReferenceRows}{(m.Why is null ? "" : $"; {m.Why}")}");
         }
 
         foreach (var metric in report.Performance)

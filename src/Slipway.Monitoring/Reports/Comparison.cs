@@ -26,7 +26,10 @@ public static class Comparison
             return (before, current.Find(column.Name) is { } other && other.Kind == column.Kind ? ColumnProfile.OfCurrent(other, before) : null);
         });
         ColumnProfile[] before = [.. both.Select(b => b.Before)], after = [.. both.Select(b => b.After).OfType<ColumnProfile>()];
-        return Report(asked, reference.Name, reference.Rows, before, current.Name, current.Rows, after, current.Columns.Select(c => (c.Name, c.Kind)).ToArray(), Performance(asked, reference, current));
+        return Report(asked, reference.Name, reference.Rows, before, current.Name, current.Rows, after, current.Columns.Select(c => (c.Name, c.Kind)).ToArray(), Performance(asked, reference, current)) with
+        {
+            Multivariate = Multivariate(asked, reference, current),
+        };
     }
 
     /// <summary>Compares two files: Parquet by their ending, everything else as CSV.</summary>
@@ -36,7 +39,7 @@ public static class Comparison
         TableFile.Demand(current);
         Table before = TableFile.Read(reference);
         long rows = before.Rows;
-        if (TableFile.IsParquet(current) || rows * before.Columns.Count <= MostCells || options?.Target is not null || options?.Prediction is not null || options?.Score is not null)
+        if (TableFile.IsParquet(current) || rows * before.Columns.Count <= MostCells || options?.Target is not null || options?.Prediction is not null || options?.Score is not null || options?.Multivariate.Count > 0)
         {
             return Of(before, TableFile.Read(current, before), options);
         }
@@ -380,6 +383,17 @@ public static class Comparison
         }
 
         static string Rows(long rows) => rows == 1 ? "1 row" : $"{rows:N0} rows";
+    }
+
+    private static IReadOnlyList<MultivariateReport> Multivariate(ReportOptions asked, Table reference, Table current)
+    {
+        if (asked.Multivariate.Count == 0)
+        {
+            return [];
+        }
+
+        (TableColumn Before, TableColumn After)[] features = [.. Watched(reference, asked).Where(c => Role(c.Name, asked) == "feature").Select(c => (c, After: current.Find(c.Name))).Where(p => p.After?.Kind == p.c.Kind).Select(p => (p.c, p.After!))];
+        return MultivariateDrift.Of([.. features.Select(f => f.Before)], [.. features.Select(f => f.After)], asked.Multivariate, Math.Min(asked.Rate, new Thresholds().SingleAlpha));
     }
 
     private static (string? Type, IReadOnlyList<MetricReport> Metrics) Performance(ReportOptions asked, Table reference, Table current) =>

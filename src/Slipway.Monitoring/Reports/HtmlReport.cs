@@ -43,7 +43,8 @@ public static class HtmlReport
         ArgumentNullException.ThrowIfNull(report);
         var html = new StringBuilder(64 * 1024);
         int drifted = report.DriftedColumns, failing = report.Findings.Count(f => f.Fails);
-        string title = drifted == 0 ? "No column drifted" : drifted == 1 ? $"{Escape(report.Columns.First(c => c.Drifted).Name)} drifted" : $"{drifted} of {report.Columns.Count} columns drifted";
+        bool jointly = report.Multivariate.Any(m => m.State == PointState.Alert);
+        string title = drifted == 0 ? jointly ? "No column drifted by itself, but the features did together" : "No column drifted" : drifted == 1 ? $"{Escape(report.Columns.First(c => c.Drifted).Name)} drifted" : $"{drifted} of {report.Columns.Count} columns drifted";
         html.Append(CultureInfo.InvariantCulture, $"""
             <!doctype html>
             <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title} · {Escape(report.Current)}</title><style>{Style}</style></head>
@@ -63,6 +64,7 @@ public static class HtmlReport
 
         html.Append("</div>");
         Performance(html, report);
+        Multivariate(html, report);
         Findings(html, report);
         html.Append("""<h2 id="columns">Columns</h2><div>""");
         double most = Math.Max(0.3, report.Columns.Select(c => Math.Min(c.Value ?? 0, 1)).DefaultIfEmpty(0).Max());
@@ -99,6 +101,25 @@ public static class HtmlReport
             bool clear = m.Error is { } e && Math.Abs(difference ?? 0) > 3 * e;
             string said = difference is null ? Escape(m.Why ?? "") : m.Error is null ? "" : clear ? "more than three standard errors" : "within sampling error";
             html.Append(CultureInfo.InvariantCulture, $"""<tr><td>{Escape(m.Metric)}</td><td class="n">{Number(m.Reference)}</td><td class="n">{Number(m.Current)}</td><td class="n{(clear ? " major" : "")}">{(difference is null ? "" : difference.Value.ToString("+0.####;−0.####;0", CultureInfo.InvariantCulture))}</td><td class="soft">{said}</td></tr>""");
+        }
+
+        html.Append("</table></div>");
+    }
+
+    private static void Multivariate(StringBuilder html, DriftReport report)
+    {
+        if (report.Multivariate.Count == 0)
+        {
+            return;
+        }
+
+        html.Append("""<h2>All features together</h2><div class="card wide"><table><tr><th>Method</th><th>State</th><th class="n">Value</th><th class="n">Limits</th><th class="n">p</th><th class="n">Rows compared</th><th></th></tr>""");
+        foreach (MultivariateReport m in report.Multivariate)
+        {
+            string name = m.Method switch { "pca" => "PCA reconstruction error", "domain_classifier" => "Domain classifier AUC", _ => "Maximum mean discrepancy (MMD²)" };
+            string tone = m.State switch { PointState.Ok => "good", PointState.Alert => "major", _ => "soft" }, word = m.State switch { PointState.Ok => "ok", PointState.Alert => "drift", PointState.Insufficient => "too few rows", PointState.NoData => "no data", _ => "undefined" };
+            string limits = m.Alpha is { } alpha ? $"p ≤ {Number(alpha)}" : m.Lower is null ? "" : $"{Number(m.Lower)} to {Number(m.Upper)}";
+            html.Append(CultureInfo.InvariantCulture, $"""<tr><td>{name}</td><td class="tag {tone}">{word}</td><td class="n">{Number(m.Value)}</td><td class="n">{limits}</td><td class="n">{(m.P is null ? "" : Number(m.P))}</td><td class="n">{m.CurrentRows:N0} / {m.ReferenceRows:N0}</td><td class="soft">{Escape(m.Why ?? "")}</td></tr>""");
         }
 
         html.Append("</table></div>");

@@ -41,6 +41,9 @@ public sealed record ReportOptions
     /// <summary>The share of features that makes a drift of the whole set.</summary>
     public double DatasetShare { get; init; } = 0.3;
 
+    /// <summary>Methods of <see cref="MultivariateDrift.Methods"/> that compare all features together; none by default, as each costs seconds.</summary>
+    public IReadOnlyList<string> Multivariate { get; init; } = [];
+
     internal IReadOnlyList<string> Problems()
     {
         var problems = new List<string>();
@@ -52,6 +55,11 @@ public sealed record ReportOptions
         if (!Corrections.Contains(Correction, StringComparer.Ordinal))
         {
             problems.Add($"`{Correction}` is no correction; one of {string.Join(", ", Corrections)} is");
+        }
+
+        foreach (string method in Multivariate.Where(m => !MultivariateDrift.Methods.Contains(m, StringComparer.Ordinal)))
+        {
+            problems.Add($"`{method}` is no multivariate method; one of {string.Join(", ", MultivariateDrift.Methods)} is");
         }
 
         if (Threshold is { } t && !(t >= 0 && double.IsFinite(t)))
@@ -195,6 +203,9 @@ public sealed record DriftReport
     /// <summary>`binary`, `multiclass` or `regression`; null without predictions.</summary>
     public string? ModelType { get; init; }
 
+    /// <summary>Drift of all features together, by each method that was asked for.</summary>
+    public IReadOnlyList<MultivariateReport> Multivariate { get; init; } = [];
+
     /// <summary>Columns that drifted.</summary>
     public int DriftedColumns => Columns.Count(c => c.Drifted);
 
@@ -208,6 +219,6 @@ public sealed record DriftReport
         }
     }
 
-    /// <summary>Whether nothing drifted and no finding fails.</summary>
-    public bool Passed => DriftedColumns == 0 && !Findings.Any(f => f.Fails);
+    /// <summary>Whether nothing drifted, no finding fails, and every multivariate method that was asked for has found no drift: one without a value does not pass.</summary>
+    public bool Passed => DriftedColumns == 0 && !Findings.Any(f => f.Fails) && Multivariate.All(m => m.State == PointState.Ok);
 }

@@ -51,6 +51,61 @@ public sealed class ReportTests : IDisposable
     public void What_is_no_number_is_a_text(string text) => Assert.False(CsvReader.TryNumber(System.Text.Encoding.ASCII.GetBytes(text), out _));
 
     [Fact]
+    public void Broken_correlation_is_seen_by_multivariate_methods_alone_and_equal_data_pass()
+    {
+        Table reference = Joint(4_000, seed: 1, together: true), same = Joint(1_500, seed: 2, together: true), broken = Joint(1_500, seed: 3, together: false);
+        var asked = new ReportOptions { Multivariate = MultivariateDrift.Methods };
+        DriftReport quiet = Comparison.Of(reference, same, asked), loud = Comparison.Of(reference, broken, asked);
+        Assert.True(quiet.Passed, JsonSerializer.Serialize(quiet.Multivariate));
+        Assert.Equal(0, loud.DriftedColumns);
+        Assert.False(loud.Passed);
+        Assert.All(loud.Multivariate, m => Assert.Equal(PointState.Alert, m.State));
+        Assert.Equal(MultivariateDrift.Methods, loud.Multivariate.Select(m => m.Method));
+        Assert.All(loud.Multivariate, m => Assert.Equal(4, m.Features));
+        Assert.Equal([(4_000, 1_000), (3_000, 300), (1_000, 1_000)], loud.Multivariate.Select(m => (m.ReferenceRows, m.CurrentRows)));
+        Assert.Equal(loud.Multivariate, Comparison.Of(reference, broken, asked).Multivariate);
+        Assert.True(Comparison.Of(reference, broken).Passed);
+        Assert.Empty(Comparison.Of(reference, broken).Multivariate);
+        string page = HtmlReport.Write(loud);
+        Assert.Contains("All features together", page, StringComparison.Ordinal);
+        Assert.Contains("but the features did together", page, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_multivariate_method_without_a_value_does_not_pass()
+    {
+        var asked = new ReportOptions { Multivariate = MultivariateDrift.Methods };
+        DriftReport few = Comparison.Of(Joint(299, seed: 1, together: true), Joint(299, seed: 2, together: true), asked);
+        Assert.All(few.Multivariate, m => Assert.Equal((PointState.Insufficient, null), (m.State, m.Value)));
+        Assert.False(few.Passed);
+        DriftReport one = Comparison.Of(Joint(400, seed: 1, together: true), Joint(400, seed: 2, together: true), asked with { Columns = ["a"] });
+        Assert.All(one.Multivariate, m => Assert.Equal(PointState.Undefined, m.State));
+        double[] flat = new double[400];
+        var constant = new Table("flat", [TableColumn.OfNumbers("a", flat), TableColumn.OfNumbers("b", flat)]);
+        Assert.Equal([PointState.Ok, PointState.Ok, PointState.Undefined], Comparison.Of(constant, constant, asked).Multivariate.Select(m => m.State));
+        Assert.Contains("`umap` is no multivariate method", Assert.Throws<SlipwayException>(() => Comparison.Of(constant, constant, new ReportOptions { Multivariate = ["umap"] })).Why, StringComparison.Ordinal);
+    }
+
+    /// <summary>Four columns of one distribution each; a to c and the category move together, or not.</summary>
+    private static Table Joint(int rows, int seed, bool together)
+    {
+        var random = new Random(seed);
+        double[] a = new double[rows], b = new double[rows], c = new double[rows];
+        string?[] d = new string?[rows];
+        for (int i = 0; i < rows; i++)
+        {
+            double x = Normal(random), y = together ? x : Normal(random), z = together ? x : Normal(random), w = together ? x : Normal(random);
+            (a[i], b[i], c[i]) = (x, 0.95 * y + 0.31 * Normal(random), 100 * (0.95 * z + 0.31 * Normal(random)));
+            d[i] = i % 50 == 0 ? null : w > 0.5 ? "high" : "low";
+            c[i] = i % 40 == 0 ? double.NaN : c[i];
+        }
+
+        return new Table("joint", [TableColumn.OfNumbers("a", a), TableColumn.OfNumbers("b", b), TableColumn.OfNumbers("c", c), TableColumn.OfTexts("d", d)]);
+
+        static double Normal(Random random) => Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble());
+    }
+
+    [Fact]
     public void A_row_of_another_width_is_refused_with_its_number()
     {
         SlipwayException e = Assert.Throws<SlipwayException>(() => TableFile.Read(Write("b.csv", "a,b\n1,2\n3\n")));
