@@ -15,13 +15,21 @@ namespace Slipway.Serving;
 /// <param name="Shares">What its requests meet: percent by variant.</param>
 /// <param name="Why">Why it serves only stable although the route says otherwise, or null.</param>
 /// <param name="Drives">Whether it takes the rollout's steps.</param>
-public sealed record NodeShares(string Node, bool Live, DateTimeOffset SeenAt, long Revision, bool Current, IReadOnlyDictionary<string, double> Shares, string? Why, bool Drives);
+/// <param name="Mirrors">Copies that it has dropped, by mirror; when it told last.</param>
+public sealed record NodeShares(
+    string Node, bool Live, DateTimeOffset SeenAt, long Revision, bool Current, IReadOnlyDictionary<string, double> Shares, string? Why, bool Drives, IReadOnlyList<NodeMirror> Mirrors);
+
+/// <summary>Copies of requests that one node did not make, because its queue was full.</summary>
+/// <param name="Variant">The variant that gets copies.</param>
+/// <param name="ModelVersion">Its version.</param>
+/// <param name="Dropped">Copies dropped since the node's start.</param>
+public sealed record NodeMirror(string Variant, string ModelVersion, long Dropped);
 
 /// <summary>What all nodes counted of an endpoint.</summary>
 /// <param name="Of">A variant's counts since a moment.</param>
 /// <param name="Counted">Which nodes that were, in words; null where there is only this one.</param>
 /// <param name="Missing">Whose latest counts nobody knows, in words; null if everyone has told.</param>
-internal sealed record NodesHealth(Func<string, DateTimeOffset, VariantHealth> Of, string? Counted, string? Missing);
+public sealed record NodesHealth(Func<string, DateTimeOffset, VariantHealth> Of, string? Counted, string? Missing);
 
 /// <summary>
 /// The nodes that serve. Each writes down what it serves of the endpoints that rollouts steer; a node that falls silent is waited for until its lease has
@@ -63,8 +71,11 @@ internal sealed class Nodes(Database database, Routes routes, Deployments deploy
         }
 
         _steered = [.. steered];
-        var text = JsonSerializer.Serialize(new Report(_steered.ToDictionary(endpoint => endpoint, Serves, StringComparer.Ordinal), Driven()), CanonicalJson.Options);
-        if (text == _reported && clock.GetElapsedTime(_reportedAt) < Beat)
+        var report = new Report(_steered.ToDictionary(endpoint => endpoint, Serves, StringComparer.Ordinal), Driven());
+        var text = JsonSerializer.Serialize(report, CanonicalJson.Options);
+        // Copies dropped meanwhile can wait for the next sign of life.
+        var told = JsonSerializer.Serialize(report with { Routes = report.Routes.ToDictionary(route => route.Key, route => route.Value with { Mirrors = null }, StringComparer.Ordinal) }, CanonicalJson.Options);
+        if (told == _reported && clock.GetElapsedTime(_reportedAt) < Beat)
         {
             return;
         }
@@ -82,7 +93,7 @@ internal sealed class Nodes(Database database, Routes routes, Deployments deploy
                 await tx.ExecuteAsync("DELETE FROM serving_node_health WHERE until_second < @old", new { old = until - Health.Seconds });
             },
             ct);
-        (_reported, _reportedAt, _counted) = (text, clock.GetTimestamp(), Math.Max(until, _counted));
+        (_reported, _reportedAt, _counted) = (told, clock.GetTimestamp(), Math.Max(until, _counted));
     }
 
     /// <summary>A node that stops in order is not waited for, and what it counted stays.</summary>
@@ -207,9 +218,13 @@ internal sealed class Nodes(Database database, Routes routes, Deployments deploy
         return [.. (await ReadAsync(ct)).Select(row =>
         {
             var route = row.Report.Routes.GetValueOrDefault(endpoint) ?? new NodeRoute(0, new Dictionary<string, double>(), "it has not told yet");
-            return new NodeShares(row.Node, now - Time.FromMicros(row.SeenAt) < Heard, Time.FromMicros(row.SeenAt), route.Revision, route.Revision >= revision, route.Shares, route.Why, row.Report.Drives.Contains(rollout, StringComparer.Ordinal));
+            return new NodeShares(row.Node, now - Time.FromMicros(row.SeenAt) < Heard, Time.FromMicros(row.SeenAt), route.Revision, route.Revision >= revision, route.Shares, route.Why, row.Report.Drives.Contains(rollout, StringComparer.Ordinal), route.Mirrors ?? []);
         })];
     }
+
+    /// <summary>The mirrors of an endpoint on every node, with the copies that each has dropped; none of an endpoint that is gone.</summary>
+    public async Task<IReadOnlyList<NodeMirror>> MirrorsAsync(string endpoint, CancellationToken ct) =>
+        [.. (await ReadAsync(ct)).SelectMany(row => row.Report.Routes.GetValueOrDefault(endpoint)?.Mirrors ?? [])];
 
     // This node knows itself better than its row does.
     private async Task<IReadOnlyList<(string Node, long SeenAt, Report Report)>> ReadAsync(CancellationToken ct)
@@ -223,6 +238,9 @@ internal sealed class Nodes(Database database, Routes routes, Deployments deploy
 
     private NodeRoute Serves(string endpoint) => routes.Find(endpoint) is { Table: { } table } route
         ? new(table.Spec.Revision, table.Spec.Variants.ToDictionary(variant => variant.Name, variant => route.Reverted is null ? variant.Percent : variant.Name == table.Spec.Stable.Name ? 100 : 0, StringComparer.Ordinal), route.Reverted)
+        {
+            Mirrors = [.. route.Shadows.Select(shadow => shadow.Read()).Select(mirror => new NodeMirror(mirror.Variant, mirror.ModelVersion, mirror.Dropped))],
+        }
         : new(0, new Dictionary<string, double>(), routes.Find(endpoint)?.NotReady ?? "it is not loaded");
 
     private string[] Driven() => [.. _drives.Where(each => clock.GetElapsedTime(each.Value) < TimeSpan.FromMinutes(2)).Select(each => each.Key).Order(StringComparer.Ordinal)];
@@ -233,7 +251,10 @@ internal sealed class Nodes(Database database, Routes routes, Deployments deploy
         return clock.GetElapsedTime(known.Since);
     }
 
-    private sealed record NodeRoute(long Revision, IReadOnlyDictionary<string, double> Shares, string? Why);
+    private sealed record NodeRoute(long Revision, IReadOnlyDictionary<string, double> Shares, string? Why)
+    {
+        public IReadOnlyList<NodeMirror>? Mirrors { get; init; }
+    }
 
     private sealed record Report(IReadOnlyDictionary<string, NodeRoute> Routes, IReadOnlyList<string> Drives);
 

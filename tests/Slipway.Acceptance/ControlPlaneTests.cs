@@ -83,6 +83,7 @@ public sealed class ControlPlaneTests : IAsyncLifetime
         var passed = await nodes.UntilAsync(id, rollout => State(rollout) == "paused" && rollout.GetProperty("status").GetProperty("step").GetInt32() == 3);
         var errors = Check(passed);
         Assert.InRange(errors.GetProperty("stableN").GetInt64() + errors.GetProperty("candidateN").GetInt64(), 80, 160);
+        Assert.All((await driver.GetAsync($"rollouts/{id}/nodes", Stop)).GetProperty("items").EnumerateArray(), node => Assert.Equal(JsonValueKind.Array, node.GetProperty("mirrors").ValueKind));
         Assert.EndsWith("counted on 2 nodes", errors.GetProperty("why").GetString(), StringComparison.Ordinal);
 
         await other.KillAsync();

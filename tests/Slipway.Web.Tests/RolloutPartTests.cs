@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Time.Testing;
 using MudBlazor.Services;
+using Slipway.Monitoring;
 using Slipway.Serving;
 using Slipway.Web.Pages;
 
@@ -92,11 +93,24 @@ public sealed class RolloutPartTests : BunitContext
     }
 
     [Fact]
+    public void Actual_shares_say_which_nodes_counted_and_whose_counts_are_unknown()
+    {
+        var rollout = Rollout(RolloutKind.Canary) with { Spec = new() { Steps = [RolloutStep.SetWeight(20)] }, Status = RolloutStatus.Proposed(0) with { State = RolloutState.Progressing, Weights = new Dictionary<string, double> { ["candidate"] = 20 } } };
+        var none = new VariantHealth(0, 0, null, null, null);
+        Assert.Equal("of the requests of the last minute, this node", Title(null));
+        Assert.Equal("of the requests of the last minute, counted on 2 nodes", Title(new((_, _) => none, "counted on 2 nodes", null)));
+        Assert.Equal("of the requests of the last minute, counted on 1 node; incomplete: what node b has counted since is unknown", Title(new((_, _) => none, "counted on 1 node", "what node b has counted since is unknown")));
+
+        string? Title(NodesHealth? counted) => Render<RolloutPanel>(p => p.Add(r => r.Rollout, rollout).Add(r => r.Now, Noon).Add(r => r.Counted, counted))
+            .FindAll("section[aria-label=Shares] th").Single(head => head.TextContent == "actual").GetAttribute("title");
+    }
+
+    [Fact]
     public void Nodes_that_do_not_serve_the_present_revision_are_named_with_what_they_serve()
     {
         var rollout = Rollout(RolloutKind.Canary) with { Spec = new() { Steps = [RolloutStep.SetWeight(20)] }, Status = RolloutStatus.Proposed(0) with { State = RolloutState.Progressing, Weights = new Dictionary<string, double> { ["candidate"] = 20 } } };
         NodeShares Node(string name, long revision, double candidate, bool live = true, string? why = null, bool drives = false) =>
-            new(name, live, Noon.AddSeconds(live ? -1 : -40), revision, revision == 7, new Dictionary<string, double> { ["stable"] = 100 - candidate, ["candidate"] = candidate }, why, drives);
+            new(name, live, Noon.AddSeconds(live ? -1 : -40), revision, revision == 7, new Dictionary<string, double> { ["stable"] = 100 - candidate, ["candidate"] = candidate }, why, drives, []);
         NodeShares[] nodes = [Node("a", 7, 20, drives: true), Node("b", 6, 5), Node("c", 7, 0, why: "the fuse has tripped"), Node("d", 7, 20, live: false, drives: true)];
         var panel = Render<RolloutPanel>(p => p.Add(r => r.Rollout, rollout).Add(r => r.Now, Noon).Add(r => r.Nodes, nodes).Add(r => r.Revision, 7)).Find("section[aria-label=Nodes]");
 

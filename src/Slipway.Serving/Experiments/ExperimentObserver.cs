@@ -9,7 +9,7 @@ namespace Slipway.Serving;
 /// labels; nothing of it is on the way of a request.
 /// </summary>
 internal sealed class ExperimentObserver(
-    Database database, Journal journal, Deployments deployments, Predictions predictions, Labels labels, Monitors monitors, MetricQueries queries, PredictionQueries sql, Routing.Routes routes, TimeProvider clock)
+    Database database, Journal journal, Deployments deployments, Predictions predictions, Labels labels, Monitors monitors, MetricQueries queries, PredictionQueries sql, Nodes nodes, TimeProvider clock)
 {
     private static readonly Actor Self = Actor.System("rollout");
     private static readonly TimeSpan JobPatience = TimeSpan.FromHours(1);
@@ -96,7 +96,7 @@ internal sealed class ExperimentObserver(
         }
 
         var copied = rollout.Variants.FirstOrDefault(arm => arm.Name == variant)?.ModelVersion;
-        var mirrors = (routes.Find(rollout.Endpoint)?.Shadows ?? []).Select(shadow => shadow.Read()).Where(mirror => mirror.Variant == variant && mirror.ModelVersion == copied).ToList();
+        var mirrors = (await nodes.MirrorsAsync(rollout.Endpoint, ct)).Where(mirror => mirror.Variant == variant && mirror.ModelVersion == copied).ToList();
         return comparison.Report(variant, dropped: mirrors.Count == 0 ? null : mirrors.Sum(mirror => mirror.Dropped));
     }
 

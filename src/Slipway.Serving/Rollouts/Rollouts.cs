@@ -110,6 +110,16 @@ public sealed class Rollouts
     /// <summary>Every node with what it serves of the rollout's endpoint: actual shares beside those that are set.</summary>
     public async Task<IReadOnlyList<NodeShares>> NodesAsync(string id, CancellationToken ct) => await _nodes.ListAsync((await GetAsync(id, ct)).Endpoint, id, ct);
 
+    /// <summary>
+    /// What all nodes counted of the rollout's endpoint since a moment, at most as far back as health looks, and whose counts are unknown. While it is open; nodes
+    /// write down nothing of an endpoint that no rollout steers.
+    /// </summary>
+    public async Task<NodesHealth> HealthAsync(string id, DateTimeOffset since, CancellationToken ct)
+    {
+        var rollout = await GetAsync(id, ct);
+        return await _nodes.HealthAsync(rollout.Endpoint, since, rollout.Spec.Leased.Duration, ct);
+    }
+
     /// <summary>Starts a pending rollout by hand. Conflict if its gate is not granted; PreconditionFailed if the candidate does not take what stable takes and the plan does not allow it.</summary>
     public async Task<Rollout> StartAsync(Actor actor, string id, CancellationToken ct, string? key = null)
     {

@@ -1,5 +1,6 @@
 using Slipway.Monitoring;
 using Slipway.Serving;
+using Slipway.Serving.Routing;
 using Slipway.Web.Charts;
 
 namespace Slipway.Web.Pages;
@@ -18,11 +19,10 @@ internal static class EndpointShares
     public static IReadOnlyList<WeightsBar.Share> Wanted(Endpoint endpoint) =>
         [.. endpoint.Route.Variants.Select((v, i) => new WeightsBar.Share(Short(v.ModelVersion), v.Percent / 100, v.Name, i))];
 
-    /// <summary>What the requests since <paramref name="since"/> got on this node.</summary>
-    public static IReadOnlyList<WeightsBar.Share> Actual(Endpoint endpoint, Health health, DateTimeOffset since)
+    /// <summary>What the counted requests got.</summary>
+    public static IReadOnlyList<WeightsBar.Share> Actual(Endpoint endpoint, IReadOnlyList<(RouteVariant Variant, VariantHealth Health)> counted)
     {
-        var counts = endpoint.Route.Variants.Select(v => health.Of(endpoint.Name, v.Name, since).Requests).ToList();
-        var all = counts.Sum();
-        return [.. endpoint.Route.Variants.Select((v, i) => new WeightsBar.Share(Short(v.ModelVersion), all == 0 ? 0 : (double)counts[i] / all, v.Name, i))];
+        var all = counted.Sum(v => v.Health.Requests);
+        return [.. endpoint.Route.Variants.Select((v, i) => new WeightsBar.Share(Short(v.ModelVersion), all == 0 ? 0 : (double)counted[i].Health.Requests / all, v.Name, i))];
     }
 }
