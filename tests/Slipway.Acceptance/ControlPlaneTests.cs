@@ -72,7 +72,7 @@ public sealed class ControlPlaneTests : IAsyncLifetime
         var id = await nodes.ProposeAsync(new
         {
             lease = new { duration = "00:01:00" },
-            steps = new object[] { new { kind = "setWeight", percent = 50 }, new { kind = "pause" }, Analysis("00:01:00"), new { kind = "pause" }, Analysis("00:00:02"), new { kind = "setWeight", percent = 100 } },
+            steps = new object[] { new { kind = "setWeight", percent = 50 }, new { kind = "pause" }, Analysis("00:01:00"), new { kind = "pause" }, Analysis("00:00:08"), new { kind = "setWeight", percent = 100 } },
         });
         await nodes.UntilAsync(id, rollout => State(rollout) == "paused");
         var driver = await nodes.DriverAsync(id);
