@@ -30,6 +30,7 @@ internal static class TriggerRules
 
     private static readonly TimeSpan LongestCoolDown = TimeSpan.FromDays(14);
     private static readonly TimeSpan Day = TimeSpan.FromDays(1);
+    private static readonly TimeSpan Week = TimeSpan.FromDays(7);
 
     public static Ruling Decide(TriggerSpec spec, AlertFacts facts, TriggerHistory history, DateTimeOffset now)
     {
@@ -70,8 +71,14 @@ internal static class TriggerRules
         }
 
         var today = history.Runs.Count(r => r.CreatedAt > now - Day);
-        return today >= spec.MaxPerDay
-            ? new(false, "budget", $"{today} runs in 24 hours, and {spec.MaxPerDay} are allowed")
+        if (today >= spec.MaxPerDay)
+        {
+            return new(false, "budget", $"{today} runs in 24 hours, and {spec.MaxPerDay} are allowed");
+        }
+
+        var week = history.Runs.Count(r => r.CreatedAt > now - Week);
+        return week >= spec.MaxPerWeek
+            ? new(false, "budget", $"{week} runs in 7 days, and {spec.MaxPerWeek} are allowed")
             : new(true, "fired", alert.Sentence);
     }
 

@@ -29,6 +29,9 @@ public sealed record TriggerSpec
     /// <summary>Most runs it starts in 24 hours, 1 to 1,000.</summary>
     public int MaxPerDay { get; init; } = 4;
 
+    /// <summary>Most runs it starts in 7 days, 1 to 1,000; null sets no weekly limit.</summary>
+    public int? MaxPerWeek { get; init; }
+
     /// <summary>Sets the windows of the pipeline's <c>train</c> steps by the alert; null leaves them as the pipeline has them.</summary>
     public TrailingWindow? Window { get; init; }
 
@@ -53,6 +56,11 @@ public sealed record TriggerSpec
         if (CoolDown < TimeSpan.Zero || MaxPerDay is < 1 or > 1000)
         {
             yield return $"the cool-down ({CoolDown}) cannot be negative, and maxPerDay ({MaxPerDay}) lies between 1 and 1000";
+        }
+
+        if (MaxPerWeek is < 1 or > 1000)
+        {
+            yield return $"maxPerWeek ({MaxPerWeek}) lies between 1 and 1000, or is left out";
         }
 
         if (Window is { } window && (window.Kind != TrailingWindow.Trailing || window.Length <= TimeSpan.Zero || window.Validation <= TimeSpan.Zero || window.Embargo < TimeSpan.Zero))

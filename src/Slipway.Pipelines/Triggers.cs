@@ -174,7 +174,7 @@ public sealed class Triggers
     {
         var open = await session.FindAsync<string>("SELECT id FROM pipelines_runs WHERE pipeline = @Pipeline AND finished_us IS NULL LIMIT 1", new { spec.Pipeline });
         var past = await session.QueryAsync<RunRow>(
-            $"SELECT {RunRow.Columns} FROM pipelines_runs WHERE trigger_name = @Name ORDER BY created_us DESC, id DESC LIMIT @most", new { spec.Name, most = Math.Max(Remembered, spec.MaxPerDay) });
+            $"SELECT {RunRow.Columns} FROM pipelines_runs WHERE trigger_name = @Name ORDER BY created_us DESC, id DESC LIMIT @most", new { spec.Name, most = Math.Max(Remembered, Math.Max(spec.MaxPerDay, spec.MaxPerWeek ?? 0)) });
         return new(open, [.. past.Select(r => new PastRun(r.Id, Enum.Parse<PipelineState>(r.State), Time.FromMicros(r.CreatedUs), r.FinishedUs is { } at ? Time.FromMicros(at) : null))]);
     }
 

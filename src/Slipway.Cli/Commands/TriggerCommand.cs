@@ -9,7 +9,7 @@ internal static class TriggerCommand
 {
     private static readonly Column[] Columns =
     [
-        new("NAME", "spec.name"), new("PIPELINE", "spec.pipeline"), new("ON", "spec.on"), new("MATCH", "spec.match"), new("COOL-DOWN", "spec.coolDown"), new("MOST A DAY", "spec.maxPerDay"), new("BY", "appliedBy", wide: true), new("SINCE", "appliedAt", wide: true),
+        new("NAME", "spec.name"), new("PIPELINE", "spec.pipeline"), new("ON", "spec.on"), new("MATCH", "spec.match"), new("COOL-DOWN", "spec.coolDown"), new("MOST A DAY", "spec.maxPerDay"), new("MOST A WEEK", "spec.maxPerWeek", wide: true), new("BY", "appliedBy", wide: true), new("SINCE", "appliedAt", wide: true),
     ];
 
     public static Command Build(Globals globals, Terminal terminal)

@@ -180,6 +180,12 @@ public sealed class TriggersTests
         Assert.Equal("budget", TriggerRules.Decide(spec, new(alert, "departures/1", null), new(null, three), now).Code);
         Assert.True(TriggerRules.Decide(spec with { MaxPerDay = 4 }, new(alert, "departures/1", null), new(null, three), now).Fire);
         Assert.True(TriggerRules.Decide(spec, new(alert, null, null), new(null, three), now.AddHours(22)).Fire);
+        // The day is over and the week is not: three runs are a week's budget until the oldest is seven days old.
+        var weekly = TriggerRules.Decide(spec with { MaxPerWeek = 3 }, new(alert, null, null), new(null, three), now.AddDays(6));
+        Assert.Equal(("budget", "3 runs in 7 days, and 3 are allowed"), (weekly.Code, weekly.Reason));
+        Assert.True(TriggerRules.Decide(spec with { MaxPerWeek = 4 }, new(alert, null, null), new(null, three), now.AddDays(6)).Fire);
+        Assert.True(TriggerRules.Decide(spec with { MaxPerWeek = 3 }, new(alert, null, null), new(null, three), now.AddDays(7).AddHours(-3)).Fire);
+        Assert.Contains((spec with { MaxPerWeek = 0 }).Faults(), f => f.Contains("maxPerWeek (0)", StringComparison.Ordinal));
         Assert.Equal("not-stable", TriggerRules.Decide(spec, new(alert, "departures/2", null), new(null, []), now).Code);
         Assert.Equal("no-match", TriggerRules.Decide(spec with { Match = new TriggerMatch(Metric: "psi") }, new(alert, null, null), new(null, []), now).Code);
     }
