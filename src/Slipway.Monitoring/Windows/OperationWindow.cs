@@ -11,6 +11,9 @@ internal sealed class OperationWindow(Thresholds thresholds, DateTimeOffset star
     /// <summary>The least earlier windows; before there are so many, latency is shown without a limit.</summary>
     public const int LeastEarlier = 6;
 
+    /// <summary>Milliseconds that no caller feels: a rise by less is the machine's noise, which doubles the latency of a model that answers in a twentieth of it.</summary>
+    private const double LeastRise = 1;
+
     /// <summary>The deviation of a normal law from its median absolute deviation.</summary>
     private const double Deviations = 1.4826;
 
@@ -44,7 +47,7 @@ internal sealed class OperationWindow(Thresholds thresholds, DateTimeOffset star
         yield return new MonitorPoint(start, end, "throughput", null, n / (end - start).TotalSeconds, n, PointState.Ok, null, null, null, JsonSerializer.Serialize(new { unit = "requests/s" }, Json));
     }
 
-    /// <summary>What was told, or the median of the windows before, and the larger of what matters and three of their deviations (by the median absolute deviation) above it.</summary>
+    /// <summary>What was told, or the median of the windows before, and above it the largest of what matters, three of their deviations (by the median absolute deviation) and <see cref="LeastRise"/>.</summary>
     private (double? Upper, object How) LatencyLimit()
     {
         if (thresholds.LatencyP95 is { } told)
@@ -59,7 +62,7 @@ internal sealed class OperationWindow(Thresholds thresholds, DateTimeOffset star
         }
 
         double median = Bins.Quantile(before, 0.5), deviation = Deviations * Bins.Quantile(before.Select(v => Math.Abs(v - median)).Order().ToArray(), 0.5);
-        return (median + Math.Max(thresholds.LatencyRise * median, 3 * deviation), new { windows = before.Length, median, deviation });
+        return (median + Math.Max(Math.Max(thresholds.LatencyRise * median, 3 * deviation), LeastRise), new { windows = before.Length, median, deviation });
     }
 
     private MonitorPoint Point(string metric, Measured value, double? upper, string detail)
