@@ -34,9 +34,6 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
     private static readonly Actor Self = Actor.System(Monitors.ByDefault);
     private static readonly MonitorScope Copies = new() { Shadow = true };
 
-    /// <summary>Windows of a version under trial: those of stable, a day or a week, seldom end while a rollout goes on.</summary>
-    private static readonly WindowRule Trial = WindowRule.Every(1, TimeSpan.FromMinutes(5));
-
     public Task OnAlertAsync(JournalEntry entry, CancellationToken ct) => triggers.DecideAsync(entry.Read<AlertFired>().AlertId, ct);
 
     public async Task OnJobAsync(JournalEntry entry, CancellationToken ct)
@@ -185,7 +182,7 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
 
     /// <summary>
     /// Candidates and variants are watched while they have a share of the traffic, and mirrors by their answers to copies of requests: these reach no caller, so
-    /// the monitor is one of its own, which ends when the mirror does. What a rollout tries has windows of an hour, so that its analysis finds points in time.
+    /// the monitor is one of its own, which ends when the mirror does.
     /// </summary>
     public async Task OnChangedAsync(JournalEntry entry, CancellationToken ct)
     {
@@ -209,7 +206,7 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
             {
                 try
                 {
-                    await WatchLikeAsync(whole.FirstOrDefault(m => m.ModelVersion == stable) ?? whole.FirstOrDefault(), endpoint.Name, version, scope, endpoint.Route.Rollout is not null && version != stable ? Trial : null, ct);
+                    await WatchLikeAsync(whole.FirstOrDefault(m => m.ModelVersion == stable) ?? whole.FirstOrDefault(), endpoint.Name, version, scope, ct);
                 }
                 catch (SlipwayException e) when (e.Code is ErrorCode.NotFound or ErrorCode.Conflict or ErrorCode.InvalidArgument)
                 {
@@ -256,17 +253,9 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
         var open = (await monitors.ListAsync(ct)).Where(m => m.Endpoint == endpoint && m.StoppedAt is null).ToList();
         foreach (var before in open.Where(m => m.ModelVersion != modelVersion && !m.Scope.Shadow).DistinctBy(m => m.Scope.Segment))
         {
-            var own = open.FirstOrDefault(m => m.ModelVersion == modelVersion && !m.Scope.Shadow && m.Scope.Segment == before.Scope.Segment);
-            if (own is { CreatedBy: Monitors.ByDefault } && own.Window == Trial && before.Window != Trial)
+            if (open.All(m => m.ModelVersion != modelVersion || m.Scope.Shadow || m.Scope.Segment != before.Scope.Segment))
             {
-                // The trial is over: what goes on is judged in the windows that people are used to.
-                await monitors.StopAsync(Self, own.Id, ct);
-                own = null;
-            }
-
-            if (own is null)
-            {
-                await WatchLikeAsync(before, endpoint, modelVersion, before.Scope, null, ct);
+                await WatchLikeAsync(before, endpoint, modelVersion, before.Scope, ct);
             }
         }
 
@@ -276,11 +265,10 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
         }
     }
 
-    /// <summary>With the windows (unless others are given) and thresholds of another version's monitor, against the version's own reference; without a pattern by default.</summary>
-    private async Task WatchLikeAsync(Monitoring.Monitor? pattern, string endpoint, string modelVersion, MonitorScope scope, WindowRule? window, CancellationToken ct)
+    /// <summary>With the windows and thresholds of another version's monitor, against the version's own reference; without a pattern by default.</summary>
+    private async Task WatchLikeAsync(Monitoring.Monitor? pattern, string endpoint, string modelVersion, MonitorScope scope, CancellationToken ct)
     {
-        window ??= pattern?.Window;
-        if (pattern is null && !scope.Shadow && window is null)
+        if (pattern is null && !scope.Shadow)
         {
             await WatchByDefaultAsync(endpoint, modelVersion, ct);
         }
@@ -293,7 +281,7 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
                 request with
                 {
                     Watched = watched is { Length: > 0 } ? watched : null,
-                    Window = window ?? request.Window,
+                    Window = pattern?.Window ?? request.Window,
                     Thresholds = pattern is null ? request.Thresholds : request.Fitting(pattern.Thresholds),
                     ScoreOutput = pattern?.ScoreOutput ?? request.ScoreOutput,
                     PositiveFrom = pattern?.PositiveFrom ?? request.PositiveFrom,
@@ -303,7 +291,7 @@ internal sealed partial class Loop(Triggers triggers, Pipelines pipelines, Pipel
         }
         else
         {
-            await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, window, pattern?.Thresholds.WithoutRows(), pattern?.Ranking, pattern?.Forecast, scope, ct);
+            await references.WatchFirstWindowAsync(Self, endpoint, modelVersion, pattern?.Window, pattern?.Thresholds.WithoutRows(), pattern?.Ranking, pattern?.Forecast, scope, ct);
         }
     }
 
