@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Monitoring;
@@ -152,10 +154,11 @@ public sealed class Endpoints
     public Task<IReadOnlyList<RouteRevision>> HistoryAsync(string name, int limit, CancellationToken ct) => _deployments.HistoryAsync(name, limit, ct);
 
     /// <summary>
-    /// Which variant an entity sees on this node and why: an override or a rule (of which headers and cookies count as <paramref name="headers"/> has
-    /// them), or the owner of its slot. Decided by the same code as requests are. Unavailable while the endpoint is not served here.
+    /// Which variant an entity sees on this node and why: an override or a rule (of which headers, cookies and attributes count as <paramref name="headers"/>
+    /// and <paramref name="attributes"/> have them; a number, <c>true</c> and <c>false</c> are read as such), or the owner of its slot. Decided by the same code as requests are. Unavailable while the endpoint is not served here.
     /// </summary>
-    public async Task<Assignment> AssignAsync(string name, string entityKey, IReadOnlyDictionary<string, string>? headers, CancellationToken ct)
+    public async Task<Assignment> AssignAsync(
+        string name, string entityKey, IReadOnlyDictionary<string, string>? headers, IReadOnlyDictionary<string, string>? attributes, CancellationToken ct)
     {
         var endpoint = await GetAsync(name, ct);
         var (route, table) = (_routes.Find(name), _routes.Find(name)?.Table);
@@ -167,6 +170,15 @@ public sealed class Endpoints
         using var request = InferRequest.Rent();
         (request.Endpoint, request.EntityKey) = (name, entityKey);
         request.SetHeaders(headers ?? new Dictionary<string, string>(), static (given, header) => ((IReadOnlyDictionary<string, string>)given).FirstOrDefault(pair => string.Equals(pair.Key, header, StringComparison.OrdinalIgnoreCase)).Value);
+        request.Attributes.Want(table.Attributes);
+        foreach (var (attribute, text) in attributes ?? new Dictionary<string, string>())
+        {
+            if (request.AttributeOf(Encoding.UTF8.GetBytes(attribute)) is var place and >= 0)
+            {
+                SetAttribute(request, place, text);
+            }
+        }
+
         var decision = table.Decide(request, entityKey);
         var slot = table.SlotOf(entityKey);
         var variant = table.Spec.Variants.First(each => each.Name == table.Variants[decision.Index].Name);
@@ -231,12 +243,13 @@ public sealed class Endpoints
     public bool Address(InferRequest request, ReadOnlySpan<char> model)
     {
         request.Preview = model.EndsWith(PreviewSuffix, StringComparison.Ordinal);
-        if (_routes.NameOf(request.Preview ? model[..^PreviewSuffix.Length] : model) is not { } name)
+        if (_routes.Find(request.Preview ? model[..^PreviewSuffix.Length] : model) is not { } route)
         {
             return false;
         }
 
-        request.Endpoint = name;
+        request.Endpoint = route.Endpoint;
+        request.Attributes.Want(route.Table?.Attributes);
         return true;
     }
 
@@ -272,6 +285,26 @@ public sealed class Endpoints
 
     /// <summary>Names of the endpoints on this node.</summary>
     public IReadOnlyList<string> Names => [.. _routes.All.Select(route => route.Endpoint).Order(StringComparer.Ordinal)];
+
+    private static void SetAttribute(InferRequest request, int place, string text)
+    {
+        if (long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var whole))
+        {
+            request.SetAttribute(place, whole);
+        }
+        else if (double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var number))
+        {
+            request.SetAttribute(place, number);
+        }
+        else if (text is "true" or "false")
+        {
+            request.SetAttribute(place, text == "true");
+        }
+        else
+        {
+            request.SetAttribute(place, Encoding.UTF8.GetBytes(text));
+        }
+    }
 
     // A version is loaded once before it is deployed, so that a file that is no model is refused and not published.
     private async Task<string> DeployableAsync(string reference, string? policy, RuntimeSettings? runtime, CancellationToken ct)

@@ -246,8 +246,10 @@ internal static class RolloutCommand
     {
         var rollout = Opt.Id("rollout");
         var key = new Option<string?>("--key") { Description = "Also which variant this entity sees, and by which slot" };
-        return new Verb("explain", "Says why a rollout is where it is, and what each command would do", "slipway rollout explain 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway rollout explain 0193a7c2f0d27f3c9a41b6d0a2e5c001 --key customer-7")
-            .With(rollout, key)
+        var headers = new Option<string[]>("--header") { Description = "With --key: a header that the request would carry, as name:value; may be repeated" };
+        var attributes = new Option<string[]>("--attribute") { Description = "With --key: a request parameter that it would carry, as name:value; may be repeated" };
+        return new Verb("explain", "Says why a rollout is where it is, and what each command would do", "slipway rollout explain 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway rollout explain 0193a7c2f0d27f3c9a41b6d0a2e5c001 --key customer-7 --attribute amount:1500")
+            .With(rollout, key, headers, attributes)
             .Does(globals, terminal, async s =>
             {
                 var id = s.About("rollouts", s.Value(rollout), "id");
@@ -255,8 +257,8 @@ internal static class RolloutCommand
                 s.Note($"{StateOf(now)}: {Output.Text(Output.At(now, "status.cause"))}");
                 if (s.Value(key) is { } entity)
                 {
-                    var seen = await s.Client.GetAsync<JsonElement>($"rollouts/{id}/assignment{Query.Of(("key", entity))}", s.Stop);
-                    s.Note($"{entity} is in slot {Output.Text(Output.At(seen, "slot"))} and sees {Output.Text(Output.At(seen, "variant.name"))} ({Output.Text(Output.At(seen, "variant.modelVersion"))}) by route revision {Output.Text(Output.At(seen, "revision"))}");
+                    var seen = await s.Client.GetAsync<JsonElement>($"rollouts/{id}/assignment{Query.Of([("key", entity), .. (s.Value(headers) ?? []).Select(header => ("header", (string?)header)), .. (s.Value(attributes) ?? []).Select(attribute => ("attribute", (string?)attribute))])}", s.Stop);
+                    s.Note($"{entity} is in slot {Output.Text(Output.At(seen, "slot"))} and sees {Output.Text(Output.At(seen, "variant.name"))} ({Output.Text(Output.At(seen, "variant.modelVersion"))}) by route revision {Output.Text(Output.At(seen, "revision"))}: {Output.Text(Output.At(seen, "why"))}");
                 }
 
                 var actions = await s.Client.GetAsync<JsonElement>($"rollouts/{id}/actions", s.Stop);

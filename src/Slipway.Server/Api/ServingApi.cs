@@ -188,17 +188,22 @@ internal static class ServingApi
         }
     }
 
-    /// <summary>Which variant a key sees and why; <c>header=name:value</c>, as often as needed, says what the request would carry.</summary>
+    /// <summary>Which variant a key sees and why; <c>header=name:value</c> and <c>attribute=name:value</c>, as often as needed, say what the request would carry.</summary>
     private static Task<Assignment> AssignAsync(Call c, string endpoint)
     {
-        var headers = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
-        foreach (var header in c.Queries("header"))
-        {
-            var colon = header.IndexOf(':');
-            headers[colon < 0 ? header : header[..colon]] = colon < 0 ? "" : header[(colon + 1)..].Trim();
-        }
+        return c.Of<Endpoints>().AssignAsync(endpoint, c.Needed("key"), Pairs("header", StringComparer.OrdinalIgnoreCase), Pairs("attribute", StringComparer.Ordinal), c.Stop);
 
-        return c.Of<Endpoints>().AssignAsync(endpoint, c.Needed("key"), headers, c.Stop);
+        Dictionary<string, string> Pairs(string query, StringComparer names)
+        {
+            var pairs = new Dictionary<string, string>(names);
+            foreach (var pair in c.Queries(query))
+            {
+                var colon = pair.IndexOf(':');
+                pairs[colon < 0 ? pair : pair[..colon]] = colon < 0 ? "" : pair[(colon + 1)..].Trim();
+            }
+
+            return pairs;
+        }
     }
 
     /// <summary>What became of the copies for each mirror on this node, and how it fared in the last minutes.</summary>

@@ -424,6 +424,11 @@ internal static class OipReader
                 json.Expect((byte)':');
                 request.EventMicros = EventTime(ref json, ref buffer);
             }
+            else if (request.WantsAttributes && request.AttributeOf(key) is var place and >= 0)
+            {
+                json.Expect((byte)':');
+                Attribute(ref json, ref buffer, request, place);
+            }
             else
             {
                 json.Expect((byte)':');
@@ -431,6 +436,36 @@ internal static class OipReader
             }
         }
         while (json.More((byte)'}'));
+    }
+
+    // Lists and objects are no attributes, as the protocol's parameters are texts, numbers and booleans.
+    private static void Attribute(ref JsonScanner json, ref byte[] buffer, InferRequest request, int place)
+    {
+        switch (json.Peek())
+        {
+            case (byte)'"':
+                request.SetAttribute(place, json.String(ref buffer));
+                break;
+            case (byte)'t' or (byte)'f':
+                request.SetAttribute(place, json.Boolean() ?? throw json.Fail("a parameter is a text, a number, true or false"));
+                break;
+            case (byte)'n' or (byte)'{' or (byte)'[':
+                request.ClearAttribute(place);
+                json.Skip(ref buffer);
+                break;
+            default:
+                var number = json.Number();
+                if (long.TryParse(number, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var whole))
+                {
+                    request.SetAttribute(place, whole);
+                }
+                else
+                {
+                    request.SetAttribute(place, Numbers.TryDouble(number, out var real) ? real : throw json.Fail("a parameter is a text, a number, true or false"));
+                }
+
+                break;
+        }
     }
 
     private static long EventTime(ref JsonScanner json, ref byte[] buffer)

@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using Slipway.Foundation;
+using Slipway.Serving.Routing;
 
 namespace Slipway.Serving;
 
@@ -147,6 +148,9 @@ public sealed record RolloutStep(string Kind)
 
     /// <summary>match: entities that go to the variant whatever they carry.</summary>
     public IReadOnlyList<string>? Entities { get; init; }
+
+    /// <summary>match: conditions on attributes of the request, all of which must hold; null: none.</summary>
+    public IReadOnlyList<AttributeRule>? Attributes { get; init; }
 
     /// <summary>match: ends all matches of the variant.</summary>
     public bool Clear { get; init; }

@@ -159,11 +159,24 @@ internal static class RolloutFaults
             case "mirror" when step.Percent is not (>= 0 and <= 100):
                 yield return (".percent", "a mirror copies 0 to 100 percent of the requests");
                 break;
-            case "match" when !step.Clear && step.Header is null && step.Cookie is null && step.Entities is not { Count: > 0 }:
-                yield return ("", "a match names a header, a cookie or entities, or clear: true");
+            case "match" when !step.Clear && step.Header is null && step.Cookie is null && step.Attributes is not { Count: > 0 } && step.Entities is not { Count: > 0 }:
+                yield return ("", "a match names a header, a cookie, attributes or entities, or clear: true");
                 break;
             case "match" when step.Values?.Count > 1000 || step.Entities?.Count > 1000:
                 yield return ("", "a match has at most 1,000 values and 1,000 entities");
+                break;
+            case "match" when step.Attributes?.Count > 10:
+                yield return (".attributes", $"a match has at most 10 conditions on attributes, this one has {step.Attributes.Count}; leave some out, or use a match of its own for others");
+                break;
+            case "match":
+                for (var i = 0; i < step.Attributes?.Count; i++)
+                {
+                    foreach (var fault in step.Attributes[i].Faults())
+                    {
+                        yield return ($".attributes[{i}]", fault);
+                    }
+                }
+
                 break;
             case "warm" when step.MaxMillis is <= 0:
                 yield return (".maxMillis", $"a limit of {step.MaxMillis} ms accepts no model");

@@ -274,7 +274,7 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
             .Select(arm => new RouteVariant(arm.Name, arm.Role == VariantRole.Baseline ? rollout.Stable : arm.ModelVersion, status.WeightOf(arm.Name)))
             .ToList();
         var rest = Math.Max(0, Math.Round(100 - arms.Sum(arm => arm.Percent), 4));
-        var rules = status.Matches.Select(index => spec.Steps[index]).Select(step => new MatchRule(step.Variant ?? spec.First, step.Header, step.Cookie, step.Values, step.Entities));
+        var rules = status.Matches.Select(index => spec.Steps[index]).Select(step => new MatchRule(step.Variant ?? spec.First, step.Header, step.Cookie, step.Values, step.Entities) { Attributes = step.Attributes });
         var mirrors = (status.Mirrors ?? new Dictionary<string, double>()).Where(mirror => mirror.Value > 0).Select(mirror => new MirrorRule(mirror.Key, mirror.Value));
         var preview = spec.Kind == RolloutKind.BlueGreen && status.BakingSince == 0 && arms.Any(arm => arm.Name == spec.First) ? spec.First : null;
         return route.Next(

@@ -19,7 +19,11 @@ public sealed record RouteVariant(string Name, string ModelVersion, double Perce
 /// <param name="Entities">Entity keys that match, exactly; null: any.</param>
 /// <param name="Override">Whether it is tried before every rule that is none: for testers.</param>
 public sealed record MatchRule(
-    string Variant, string? Header = null, string? Cookie = null, IReadOnlyList<string>? Values = null, IReadOnlyList<string>? Entities = null, bool Override = false);
+    string Variant, string? Header = null, string? Cookie = null, IReadOnlyList<string>? Values = null, IReadOnlyList<string>? Entities = null, bool Override = false)
+{
+    /// <summary>Conditions on attributes of the request; null: none.</summary>
+    public IReadOnlyList<AttributeRule>? Attributes { get; init; }
+}
 
 /// <summary>A variant that gets copies of answered requests. Its answers are compared with those that were given and never returned.</summary>
 /// <param name="Variant">The variant that gets them.</param>

@@ -63,9 +63,10 @@ internal sealed class RouteTable
         byte Of(string variant) => spec.Variants.Select(each => each.Name).ToList().IndexOf(variant) is var at and >= 0 ? index[at] : Missing;
         _preview = spec.Preview is { } preview && Of(preview) is var previewed and not Missing ? previewed : -1;
         var rules = spec.Rules ?? [];
-        var listed = rules.Where(rule => rule is { Override: true, Header: null, Cookie: null, Entities: not null });
+        var listed = rules.Where(rule => rule is { Override: true, Header: null, Cookie: null, Attributes: null, Entities: not null });
         _overrides = listed.SelectMany(rule => rule.Entities!.Select(entity => (entity, Of(rule.Variant)))).DistinctBy(pair => pair.entity).ToFrozenDictionary(pair => pair.entity, pair => pair.Item2, StringComparer.Ordinal);
-        _rules = [.. rules.Except(listed).OrderBy(rule => !rule.Override).Select(rule => new Rule(rule, Of(rule.Variant)))];
+        Attributes = AttributeNames.Of(rules);
+        _rules = [.. rules.Except(listed).OrderBy(rule => !rule.Override).Select(rule => new Rule(rule, Of(rule.Variant), Attributes))];
     }
 
     public RouteSpec Spec { get; }
@@ -73,12 +74,15 @@ internal sealed class RouteTable
     /// <summary>Index 0 is stable. Shorter than the specification if a variant could not be loaded here.</summary>
     public LiveVariant[] Variants { get; }
 
+    /// <summary>The attributes of a request that a rule looks at; null if none does.</summary>
+    public AttributeNames? Attributes { get; }
+
     /// <summary>Where copies of answered requests go.</summary>
     public ShadowTarget[] Shadows { get; }
 
     /// <summary>
     /// The variant of a request: the version or the preview that it asks for, else the first override or rule that holds, else the slot of its key.
-    /// Headers are not touched unless a rule looks at one.
+    /// Headers and attributes are not touched unless a rule looks at one.
     /// </summary>
     public Decision Decide(InferRequest request, string key)
     {
@@ -130,10 +134,11 @@ internal sealed class RouteTable
 
     private static Decision Served(int index, DecisionReason reason) => index == Missing ? new(0, DecisionReason.Reverted) : new(index, reason);
 
-    private sealed class Rule(MatchRule rule, byte index)
+    private sealed class Rule(MatchRule rule, byte index, AttributeNames? names)
     {
         private readonly FrozenSet<string>? _values = rule.Values?.ToFrozenSet(StringComparer.Ordinal);
         private readonly FrozenSet<string>? _entities = rule.Entities?.ToFrozenSet(StringComparer.Ordinal);
+        private readonly AttributeCondition[] _attributes = [.. (rule.Attributes ?? []).Select(condition => new AttributeCondition(condition, names!))];
 
         public byte Index => index;
 
@@ -142,7 +147,21 @@ internal sealed class RouteTable
         public bool Holds(InferRequest request) =>
             (_entities is null || (request.EntityKey is { } key && _entities.Contains(key)))
             && (rule.Header is null || Has(request.Header(rule.Header)))
-            && (rule.Cookie is null || Has(request.Cookie(rule.Cookie)));
+            && (rule.Cookie is null || Has(request.Cookie(rule.Cookie)))
+            && All(request.Attributes);
+
+        private bool All(RequestAttributes attributes)
+        {
+            foreach (var condition in _attributes)
+            {
+                if (!condition.Holds(attributes))
+                {
+                    return false;
+                }
+            }
+
+            return true;
+        }
 
         private bool Has(string? value) => value is not null && (_values is null || _values.Contains(value));
     }

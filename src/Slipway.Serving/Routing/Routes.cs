@@ -32,9 +32,9 @@ internal sealed partial class Routes(
     /// <summary>The route of an endpoint, or null.</summary>
     public Route? Find(string endpoint) => Volatile.Read(ref _routes).GetValueOrDefault(endpoint);
 
-    /// <summary>The name of an endpoint given as part of a path, or null if there is none, without allocating.</summary>
-    public string? NameOf(ReadOnlySpan<char> endpoint) =>
-        Volatile.Read(ref _routes).GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(endpoint, out var route) ? route.Endpoint : null;
+    /// <summary>The route of an endpoint given as part of a path, or null if there is none, without allocating.</summary>
+    public Route? Find(ReadOnlySpan<char> endpoint) =>
+        Volatile.Read(ref _routes).GetAlternateLookup<ReadOnlySpan<char>>().TryGetValue(endpoint, out var route) ? route : null;
 
     /// <summary>
     /// Serves a revision, unless this node already serves it or a newer one. If stable cannot be loaded the route keeps its old table (or is

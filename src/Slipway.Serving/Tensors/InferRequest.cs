@@ -74,6 +74,9 @@ public sealed class InferRequest : IDisposable
     /// <summary>What is kept of the answer for mirrors.</summary>
     internal ShadowCopy? Copy { get; private set; }
 
+    /// <summary>What routing rules may look at.</summary>
+    internal RequestAttributes Attributes { get; } = new();
+
     // Flattened float copies for the prediction log, kept to be reused.
     internal float[] FeatureScratch { get; set; } = [];
 
@@ -95,6 +98,27 @@ public sealed class InferRequest : IDisposable
     /// Lets routing rules look at the caller's headers: <paramref name="read"/> is given <paramref name="headers"/> and a name, and only if a rule asks.
     /// </summary>
     public void SetHeaders(object headers, Func<object, string, string?> read) => (_headers, _readHeader) = (headers, read);
+
+    /// <summary>Whether a rule of the addressed endpoint looks at an attribute; otherwise an edge need not read them.</summary>
+    public bool WantsAttributes => Attributes.Wanted;
+
+    /// <summary>The place of an attribute by its UTF-8 name; -1 if no rule of the addressed endpoint looks at it.</summary>
+    public int AttributeOf(ReadOnlySpan<byte> name) => Attributes.Find(name);
+
+    /// <summary>Sets an attribute to a text given as UTF-8; <paramref name="place"/> is from <see cref="AttributeOf"/>. The last setting counts.</summary>
+    public void SetAttribute(int place, ReadOnlySpan<byte> text) => Attributes.Set(place, text);
+
+    /// <summary>Sets an attribute to an integer.</summary>
+    public void SetAttribute(int place, long number) => Attributes.Set(place, number);
+
+    /// <summary>Sets an attribute to a number; NaN is no value.</summary>
+    public void SetAttribute(int place, double number) => Attributes.Set(place, number);
+
+    /// <summary>Sets an attribute to true or false.</summary>
+    public void SetAttribute(int place, bool truth) => Attributes.Set(place, truth);
+
+    /// <summary>Takes an attribute back: a null is no value.</summary>
+    public void ClearAttribute(int place) => Attributes.Clear(place);
 
     /// <summary>A header of the caller, or null.</summary>
     internal string? Header(string name) => _headers is null ? null : _readHeader!(_headers, name);
@@ -144,6 +168,7 @@ public sealed class InferRequest : IDisposable
         Version = null;
         Preview = false;
         (_headers, _readHeader) = (null, null);
+        Attributes.Want(null);
         Id = null;
         EntityKey = null;
         EventMicros = 0;

@@ -78,6 +78,34 @@ public sealed class DeclaredTests
     }
 
     [Fact]
+    public void Faults_of_attribute_conditions_say_what_is_wrong_with_the_value_and_what_to_do()
+    {
+        const string Head = "apiVersion: slipway.dev/rollout/v1\nkind: Rollout\nendpoint: late\ncandidate: flights/8\nstrategy: canary\nsteps:\n";
+        var (items, none) = Declared.Read(Head + "  - match: {attributes: [{name: country, values: [se, \"no\"]}, {name: amount, atLeast: 10, below: 1000}]}\n  - setWeight: 100\n");
+        Assert.Empty(none);
+        Assert.Equal(["country = se, no", "amount >= 10 and < 1000"], items[0].Rollout!.Spec.Steps[0].Attributes!.Select(condition => condition.Words));
+
+        Assert.Equal(
+            [
+                (7L, "step 1: 'entity_key' is no attribute: Slipway reads it itself; list the keys under entities"),
+                (8, "step 2: the attribute 'amount' accepts no number (> 10 and < 5); let the bounds leave room"),
+                (9, "step 3: the attribute 'amount' has values and bounds (>= 1); give one of them, and a second condition for the other"),
+                (10, "step 4: the attribute 'amount' has two bounds on one side (> 1 and >= 2); keep the narrower one"),
+                (11, "step 5: the attribute 'plan' lists 0 values; list 1 to 1,000, or none to accept any"),
+                (12, "the field 'name' is missing"),
+            ],
+            Declared.Read(Head + """
+                  - match: {attributes: [{name: entity_key, values: [a]}]}
+                  - match: {attributes: [{name: amount, above: 10, below: 5}]}
+                  - match: {attributes: [{name: amount, values: ["1"], atLeast: 1}]}
+                  - match: {attributes: [{name: amount, above: 1, atLeast: 2}]}
+                  - match: {attributes: [{name: plan, values: []}]}
+                  - match: {attributes: [{values: [a]}]}
+                  - setWeight: 100
+                """).Faults.OrderBy(fault => fault.Line).Select(fault => (fault.Line, fault.Text)));
+    }
+
+    [Fact]
     public void Documents_that_are_no_yaml_are_faults_and_not_exceptions()
     {
         Assert.NotEmpty(Declared.Read("").Faults);

@@ -119,7 +119,7 @@ public sealed class ExperimentObserverTests
         var rollout = await HalfAsync(world, endpoint: false);
         for (var i = 0; i < habit.Length; i++)
         {
-            var variant = (await world.Get<Endpoints>().AssignAsync("flowers", $"user-{i}", null, None)).Variant.Name;
+            var variant = (await world.Get<Endpoints>().AssignAsync("flowers", $"user-{i}", null, null, None)).Variant.Name;
             Append(world, $"p{i}", $"user-{i}", variant, world.Clock.GetUtcNow(), score: (float)((0.8 * habit[i]) + (0.2 * random.NextDouble()) + (variant == "candidate" ? 0.03 : 0)));
         }
 
@@ -150,7 +150,7 @@ public sealed class ExperimentObserverTests
         var (random, at, labels) = (new Random(11), world.Clock.GetUtcNow(), new List<(string, double, DateTimeOffset)>());
         for (var i = 0; i < 3000; i++)
         {
-            var variant = (await world.Get<Endpoints>().AssignAsync("flowers", $"user-{i}", null, None)).Variant.Name;
+            var variant = (await world.Get<Endpoints>().AssignAsync("flowers", $"user-{i}", null, null, None)).Variant.Name;
             var bought = random.NextDouble() < 0.3;
             Append(world, $"p{i}", $"user-{i}", variant, at, score: (float)((random.NextDouble() / 2) + (bought ? variant == "candidate" ? 0.25 : 0.05 : 0)));
             labels.Add(($"p{i}", bought ? 1 : 0, at.AddMinutes(10)));
@@ -452,7 +452,7 @@ public sealed class ExperimentObserverTests
         var at = world.Clock.GetUtcNow();
         for (var i = 0; i < entities; i++)
         {
-            var variant = (await world.Get<Endpoints>().AssignAsync("flowers", $"user-{i}", null, None)).Variant.Name;
+            var variant = (await world.Get<Endpoints>().AssignAsync("flowers", $"user-{i}", null, null, None)).Variant.Name;
             var (candidate, drawn, failed) = (variant == "candidate", random.NextDouble(), random.NextDouble());
             if (variant == lose && i % 5 == 0)
             {

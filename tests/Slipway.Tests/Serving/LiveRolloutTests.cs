@@ -1,7 +1,9 @@
 using System.Net;
+using Grpc.Net.Client;
 using Slipway.Foundation;
 using Slipway.Governance;
 using Slipway.Registry;
+using Slipway.Server.Oip.Wire;
 using Slipway.Serving;
 using Slipway.Tests.Governance;
 
@@ -17,7 +19,7 @@ public sealed class LiveRolloutTests : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        _server = SlipwayServer.Create(new SlipwayOptions { DataDirectory = _folder, Urls = ["http://127.0.0.1:0"] });
+        _server = SlipwayServer.Create(new SlipwayOptions { DataDirectory = _folder, Urls = ["http://127.0.0.1:0"], GrpcUrls = ["http://127.0.0.1:0"] });
         await _server.StartAsync(CancellationToken.None);
         _http = new HttpClient { BaseAddress = new Uri(_server.Urls[0]) };
         await Get<Models>().CreateAsync(TestWorld.Ada, "iris", null, CancellationToken.None);
@@ -119,6 +121,51 @@ public sealed class LiveRolloutTests : IAsyncLifetime
         var ended = await Task.WhenAll(callers);
         Assert.Empty(ended.SelectMany(caller => caller.wrong));
         Assert.True(ended.Sum(caller => caller.asked) > 200);
+    }
+
+    [Fact]
+    public async Task Match_by_attributes_sends_the_same_requests_to_the_candidate_over_rest_and_grpc()
+    {
+        var match = new RolloutStep("match") { Attributes = [new("country") { Values = ["se"] }, new("amount") { AtLeast = 100 }, new("vip") { Values = ["true"] }] };
+        var rollout = await Get<Rollouts>().ProposeAsync(TestWorld.Ada, new() { Endpoint = "flowers", Candidate = "iris/2", Spec = new() { Steps = [match, RolloutStep.Pause()] } }, CancellationToken.None);
+        for (var waited = 0; (await Get<Rollouts>().GetAsync(rollout.Id, CancellationToken.None)).Status.State != RolloutState.Paused; waited++)
+        {
+            Assert.True(waited < 300, "the match is not in force");
+            await Task.Delay(100, CancellationToken.None);
+        }
+
+        using var channel = GrpcChannel.ForAddress(_server.GrpcUrls[0]);
+        var client = new GRPCInferenceService.GRPCInferenceServiceClient(channel);
+        foreach (var (country, amount, vip, expected) in new (object? Country, object? Amount, object? Vip, string Version)[]
+        {
+            ("se", 100L, true, "2"), ("se", 100.5, true, "2"), ("se", 99L, true, "1"), ("no", 100L, true, "1"), ("se", "100", true, "1"), ("se", 100L, false, "1"), ("se", 100L, null, "1"),
+            (null, null, null, "1"), ("se", ulong.MaxValue, true, "2"),
+        })
+        {
+            var given = new[] { ("country", country), ("amount", amount), ("vip", vip) }.Where(each => each.Item2 is not null).ToDictionary(each => each.Item1, each => each.Item2!);
+            var body = $$$"""{"parameters":{{{System.Text.Json.JsonSerializer.Serialize(given)}}},"inputs":[{"name":"X","shape":[1,4],"datatype":"FP32","data":[5.1,3,4.1,1.3]}]}""";
+            using var response = await _http.PostAsync("/v2/models/flowers/infer", new StringContent(body), CancellationToken.None);
+            var seen = System.Text.Json.JsonDocument.Parse(await response.Content.ReadAsStringAsync(CancellationToken.None)).RootElement;
+            Assert.Equal((expected, expected == "2" ? "candidate" : "stable"), (seen.GetProperty("model_version").GetString(), seen.GetProperty("parameters").GetProperty("variant").GetString()));
+
+            var request = new ModelInferRequest { ModelName = "flowers" };
+            request.Inputs.Add(new ModelInferRequest.Types.InferInputTensor { Name = "X", Datatype = "FP32", Shape = { 1, 4 }, Contents = new() { Fp32Contents = { 5.1f, 3, 4.1f, 1.3f } } });
+            foreach (var (name, value) in given)
+            {
+                request.Parameters[name] = value switch
+                {
+                    bool truth => new InferParameter { BoolParam = truth },
+                    long number => new InferParameter { Int64Param = number },
+                    ulong number => new InferParameter { Uint64Param = number },
+                    double number => new InferParameter { DoubleParam = number },
+                    _ => new InferParameter { StringParam = (string)value },
+                };
+            }
+
+            Assert.Equal(expected, (await client.ModelInferAsync(request, cancellationToken: CancellationToken.None)).ModelVersion);
+        }
+
+        await Get<Rollouts>().AbortAsync(TestWorld.Ada, rollout.Id, "test", CancellationToken.None);
     }
 
     private async Task<(int Answered, int Failed, HashSet<string> Versions)> TrafficAsync(CancellationToken stop)

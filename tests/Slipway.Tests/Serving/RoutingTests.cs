@@ -108,7 +108,7 @@ public sealed class RoutingTests
         Assert.Equal(("candidate", DecisionReason.Version), await AskAsync(world, "eve", version: "2"));
 
         var endpoints = world.Get<Endpoints>();
-        var seen = await endpoints.AssignAsync("flowers", "eve", new Dictionary<string, string> { ["X-Group"] = "beta" }, None);
+        var seen = await endpoints.AssignAsync("flowers", "eve", new Dictionary<string, string> { ["X-Group"] = "beta" }, null, None);
         Assert.Equal(("candidate", DecisionReason.Match, "r"), (seen.Variant.Name, seen.Reason, seen.Rollout));
 
         // Who was sent where, and why, is in the log beside the predictions.
@@ -120,7 +120,108 @@ public sealed class RoutingTests
         // Taken back on this node, the rules send nobody to the candidate any more.
         world.Get<Routes>().Find("flowers")!.Revert("r");
         Assert.Equal(("stable", DecisionReason.Reverted), await AskAsync(world, "ada"));
-        Assert.Equal(DecisionReason.Reverted, (await endpoints.AssignAsync("flowers", "ada", null, None)).Reason);
+        Assert.Equal(DecisionReason.Reverted, (await endpoints.AssignAsync("flowers", "ada", null, null, None)).Reason);
+    }
+
+    public static TheoryData<AttributeRule, string> Holding { get; } = new()
+    {
+        { new("a"), "\"x\"" }, { new("a"), "false" }, { new("a"), "0" },
+        { new("a") { Values = ["de", "fr"] }, "\"fr\"" }, { new("a") { Values = ["\u00e5\u2603"] }, "\"\\u00e5\\u2603\"" },
+        { new("a") { Values = ["42"] }, "42" }, { new("a") { Values = ["42"] }, "42.0" }, { new("a") { Values = ["42"] }, "\"42\"" }, { new("a") { Values = ["4.2e1"] }, "42" },
+        { new("a") { Values = ["9007199254740993"] }, "9007199254740993" }, { new("a") { Values = ["0.1"] }, "1e-1" }, { new("a") { Values = ["true"] }, "true" }, { new("a") { Values = ["false"] }, "false" },
+        { new("a") { Above = 10 }, "10.5" }, { new("a") { AtLeast = 10 }, "10" }, { new("a") { Below = 0 }, "-3" }, { new("a") { AtMost = 5 }, "5" }, { new("a") { AtLeast = 1, Below = 2 }, "1.99" },
+        { new("a") { AtLeast = 0 }, "1e400" },
+    };
+
+    public static TheoryData<AttributeRule, string> Failing { get; } = new()
+    {
+        { new("a"), "null" }, { new("a"), "[1]" }, { new("a"), "{\"b\":1}" }, { new("a"), "NaN" },
+        { new("a") { Values = ["de"] }, "\"DE\"" }, { new("a") { Values = ["de"] }, "\"de \"" }, { new("a") { Values = ["42"] }, "42.5" }, { new("a") { Values = ["9007199254740993"] }, "9007199254740992" },
+        { new("a") { Values = ["true"] }, "false" }, { new("a") { Values = ["1"] }, "true" },
+        { new("a") { Above = 10 }, "10" }, { new("a") { AtLeast = 10 }, "9.999" }, { new("a") { Below = 0 }, "0" }, { new("a") { AtMost = 5 }, "\"4\"" }, { new("a") { AtLeast = 1 }, "true" }, { new("a") { AtLeast = 1 }, "NaN" },
+    };
+
+    [Theory, MemberData(nameof(Holding))]
+    public void Attribute_of_a_request_fulfils_a_condition(AttributeRule rule, string json) => Assert.True(Holds(rule, $"\"a\":{json}"));
+
+    [Theory, MemberData(nameof(Failing))]
+    public void Attribute_of_a_request_does_not_fulfil_a_condition(AttributeRule rule, string json) => Assert.False(Holds(rule, $"\"a\":{json}"));
+
+    [Fact]
+    public void Attribute_that_is_missing_too_long_or_taken_back_fulfils_nothing_but_presence()
+    {
+        var wide = new string('x', AttributeRule.MaxText + 1);
+        Assert.False(Holds(new("a"), "\"b\":1"));
+        Assert.False(Holds(new("a") { Values = [wide[1..]] }, $"\"a\":\"{wide}\""));
+        Assert.True(Holds(new("a") { Values = [wide[1..]] }, $"\"a\":\"{wide[1..]}\""));
+        Assert.True(Holds(new("a"), $"\"a\":\"{wide}\""));
+        Assert.False(Holds(new("a"), "\"a\":1,\"a\":null"));
+        Assert.True(Holds(new("a") { Values = ["2"] }, "\"a\":1,\"a\":2"));
+    }
+
+    // The names of a table that came after the request was read are looked for by name.
+    private static bool Holds(AttributeRule rule, string parameters)
+    {
+        var (before, after) = (new AttributeNames(["b", rule.Name]), new AttributeNames([rule.Name]));
+        using var request = InferRequest.Rent();
+        request.Attributes.Want(before);
+        var body = System.Text.Encoding.UTF8.GetBytes($$"""{"parameters":{"c":{"a":7},{{parameters}},"z":[1,2]},"inputs":[]}""");
+        Slipway.Server.Oip.OipReader.Read(body, body.Length, request);
+        var (own, late) = (new AttributeCondition(rule, before).Holds(request.Attributes), new AttributeCondition(rule, after).Holds(request.Attributes));
+        Assert.Equal(own, late);
+        request.Reset();
+        Assert.False(new AttributeCondition(rule, before).Holds(request.Attributes));
+        return own;
+    }
+
+    [Fact]
+    public void Attribute_conditions_allocate_nothing()
+    {
+        var rule = new AttributeRule("country") { Values = ["de", "fr"] };
+        var names = new AttributeNames(["country", "amount"]);
+        AttributeCondition[] conditions = [new(rule, names), new(new("amount") { AtLeast = 10, Below = 1e6 }, names)];
+        var body = """{"parameters":{"country":"fr","amount":1500.5},"inputs":[]}"""u8.ToArray();
+        using var request = InferRequest.Rent();
+        var held = 0;
+        void Once()
+        {
+            request.Reset();
+            request.Attributes.Want(names);
+            Slipway.Server.Oip.OipReader.Read(body, body.Length, request);
+            held += conditions[0].Holds(request.Attributes) && conditions[1].Holds(request.Attributes) ? 1 : 0;
+        }
+
+        for (var i = 0; i < 100; i++)
+        {
+            Once();
+        }
+
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        for (var i = 0; i < 1000; i++)
+        {
+            Once();
+        }
+
+        Assert.Equal((1100, 0L), (held, GC.GetAllocatedBytesForCurrentThread() - before));
+    }
+
+    [Fact]
+    public async Task Attributes_send_a_request_beside_its_other_conditions()
+    {
+        await using var world = await CreateAsync(Engine.Sqlite);
+        await EndpointAsync(world);
+        await PublishAsync(world, [new("stable", Good, 100), new("candidate", Better, 0)], rules:
+        [
+            new("candidate", Header: "x-group", Values: ["beta"]) { Attributes = [new("amount") { Above = 100 }, new("country") { Values = ["se"] }] },
+        ]);
+        var endpoints = world.Get<Endpoints>();
+        Assert.Equal("candidate", await SeenAsync("beta", ("amount", "150"), ("country", "se")));
+        Assert.Equal("stable", await SeenAsync("alpha", ("amount", "150"), ("country", "se")));
+        Assert.Equal("stable", await SeenAsync("beta", ("amount", "100"), ("country", "se")));
+        Assert.Equal("stable", await SeenAsync("beta", ("amount", "150")));
+
+        async Task<string> SeenAsync(string group, params (string Name, string Value)[] attributes) =>
+            (await endpoints.AssignAsync("flowers", "eve", new Dictionary<string, string> { ["x-group"] = group }, attributes.ToDictionary(pair => pair.Name, pair => pair.Value), None)).Variant.Name;
     }
 
     [Fact]

@@ -52,6 +52,7 @@ internal static class GrpcReader
             var raw = places ??= [];
             raw.Clear();
             var typed = 0;
+            var others = false;
             var reader = new ProtoReader(message);
             while (reader.Next(out var field, out var wire))
             {
@@ -67,7 +68,7 @@ internal static class GrpcReader
                         request.Id = reader.Text() is { Length: > 0 } id ? id : null;
                         break;
                     case (4, ProtoReader.Delimited):
-                        Parameter(reader.Bytes(), request, ref final);
+                        others |= !Parameter(reader.Bytes(), request, ref final);
                         break;
                     case (5, ProtoReader.Delimited):
                         typed += Input(reader.Bytes(), request) ? 1 : 0;
@@ -86,7 +87,18 @@ internal static class GrpcReader
             }
 
             Raw(message, raw, typed, request);
-            return Name(model, endpoints, request) is { } unknown ? (ErrorCode.NotFound, unknown) : null;
+            if (Name(model, endpoints, request) is { } unknown)
+            {
+                return (ErrorCode.NotFound, unknown);
+            }
+
+            // Which attributes are wanted is known with the endpoint only, and fields may come in any order.
+            if (others && request.WantsAttributes)
+            {
+                Attributes(message, request);
+            }
+
+            return null;
         }
         catch (OipFormatException fault)
         {
@@ -377,7 +389,64 @@ internal static class GrpcReader
         request.RequestedOutputs.Add(new(name ?? throw new OipFormatException("a requested output needs a name"), true));
     }
 
-    private static void Parameter(ReadOnlySpan<byte> entry, InferRequest request, ref bool final)
+    private static void Attributes(ReadOnlySpan<byte> message, InferRequest request)
+    {
+        var reader = new ProtoReader(message);
+        while (reader.Next(out var field, out var wire))
+        {
+            if ((field, wire) != (4, ProtoReader.Delimited))
+            {
+                reader.Skip(wire);
+            }
+            else if (Key(reader.Bytes(), out var value) is var key && request.AttributeOf(key) is var place and >= 0)
+            {
+                Attribute(value, request, place);
+            }
+        }
+    }
+
+    private static void Attribute(ReadOnlySpan<byte> parameter, InferRequest request, int place)
+    {
+        request.ClearAttribute(place);
+        var reader = new ProtoReader(parameter);
+        while (reader.Next(out var field, out var wire))
+        {
+            switch (field, wire)
+            {
+                case (1, ProtoReader.Varint):
+                    request.SetAttribute(place, reader.UInt64() != 0);
+                    break;
+                case (2, ProtoReader.Varint):
+                    request.SetAttribute(place, (long)reader.UInt64());
+                    break;
+                case (3, ProtoReader.Delimited):
+                    request.SetAttribute(place, reader.Bytes());
+                    break;
+                case (4, ProtoReader.Fixed64):
+                    request.SetAttribute(place, BitConverter.UInt64BitsToDouble(reader.Bits64()));
+                    break;
+                case (5, ProtoReader.Varint):
+                    // Beyond the range of a long it is compared as a double.
+                    var number = reader.UInt64();
+                    if (number <= long.MaxValue)
+                    {
+                        request.SetAttribute(place, (long)number);
+                    }
+                    else
+                    {
+                        request.SetAttribute(place, (double)number);
+                    }
+
+                    break;
+                default:
+                    reader.Skip(wire);
+                    break;
+            }
+        }
+    }
+
+    /// <summary>Takes a parameter that has a meaning of its own; false for all others.</summary>
+    private static bool Parameter(ReadOnlySpan<byte> entry, InferRequest request, ref bool final)
     {
         var key = Key(entry, out var value);
         if (key.SequenceEqual("entity_key"u8))
@@ -403,6 +472,12 @@ internal static class GrpcReader
             // bool_param = true on the wire.
             final = value.SequenceEqual((ReadOnlySpan<byte>)[8, 1]);
         }
+        else
+        {
+            return false;
+        }
+
+        return true;
     }
 
     /// <summary>An integer or text parameter; neither for the other kinds.</summary>

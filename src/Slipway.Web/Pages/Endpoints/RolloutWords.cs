@@ -130,7 +130,8 @@ internal static class RolloutWords
     {
         var values = step.Values is { Count: > 0 } accepted ? $" = {string.Join(", ", accepted.Take(5))}" : "";
         var by = step.Header is { } header ? $"header {header}{values}" : step.Cookie is { } cookie ? $"cookie {cookie}{values}" : "";
+        var attributes = string.Join(" and ", (step.Attributes ?? []).Select(condition => condition.Words));
         var entities = step.Entities is { Count: > 0 } named ? Say.Count(named.Count, "entity", "entities") : "";
-        return string.Join("; ", new[] { by, entities }.Where(part => part.Length > 0));
+        return string.Join("; ", new[] { by, attributes, entities }.Where(part => part.Length > 0));
     }
 }
