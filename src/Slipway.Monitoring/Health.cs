@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Numerics;
+using System.Runtime.InteropServices;
 
 namespace Slipway.Monitoring;
 
@@ -26,6 +27,23 @@ public sealed record HealthCounts(long Errors, IReadOnlyDictionary<int, long> La
     /// <summary>Requests answered or failed.</summary>
     public long Requests => Latencies.Values.Sum();
 
+    /// <summary>What was seen in the answers that were looked at; null: none was.</summary>
+    public AnswerCounts? Answers { get; init; }
+
+    /// <summary>The size classes of latencies that have requests, from the fastest on.</summary>
+    public IReadOnlyList<LatencyClass> Classes()
+    {
+        var classes = new List<LatencyClass>();
+        long left = Requests;
+        foreach (var (index, count) in Latencies.OrderBy(latency => latency.Key))
+        {
+            classes.Add(new(index == 0 ? 0 : Math.Pow(2, index / 4.0), index >= Health.Sizes - 1 ? double.PositiveInfinity : Math.Pow(2, (index + 1) / 4.0), left, left - count));
+            left -= count;
+        }
+
+        return classes;
+    }
+
     /// <summary>Both together.</summary>
     public HealthCounts Add(HealthCounts other)
     {
@@ -35,7 +53,7 @@ public sealed record HealthCounts(long Errors, IReadOnlyDictionary<int, long> La
             sum[index] = sum.GetValueOrDefault(index) + count;
         }
 
-        return new(Errors + other.Errors, sum);
+        return new(Errors + other.Errors, sum) { Answers = Answers is { } own ? own.Add(other.Answers) : other.Answers };
     }
 
     /// <summary>What the counts say.</summary>
@@ -51,6 +69,35 @@ public sealed record HealthCounts(long Errors, IReadOnlyDictionary<int, long> La
         return Health.Read(histogram, Errors);
     }
 }
+
+/// <summary>A size class of latencies.</summary>
+/// <param name="From">Its least latency, microseconds.</param>
+/// <param name="To">Where the next one begins, microseconds; infinite for the last.</param>
+/// <param name="AtLeast">Requests that took <paramref name="From"/> or longer.</param>
+/// <param name="Slower">Requests that took <paramref name="To"/> or longer.</param>
+[StructLayout(LayoutKind.Auto)]
+public readonly record struct LatencyClass(double From, double To, long AtLeast, long Slower);
+
+/// <summary>What the answers of a variant looked like; counts of several nodes and of spans that follow each other add up.</summary>
+/// <param name="Examined">Answers that were looked at.</param>
+/// <param name="Nans">Those with a NaN in an output.</param>
+/// <param name="Declared">Those that could be compared with declared outputs.</param>
+/// <param name="Violations">Those of them that did not fit: an output is missing, or of another type or shape.</param>
+/// <param name="ComputeNanos">Time in the model, nanoseconds; of a batch each request has its share by rows.</param>
+/// <param name="ComputeSquares">Sum of the squares of those times.</param>
+public sealed record AnswerCounts(long Examined, long Nans, long Declared, long Violations, double ComputeNanos, double ComputeSquares)
+{
+    /// <summary>Both together.</summary>
+    public AnswerCounts Add(AnswerCounts? other) => other is null ? this : new(
+        Examined + other.Examined, Nans + other.Nans, Declared + other.Declared, Violations + other.Violations, ComputeNanos + other.ComputeNanos, ComputeSquares + other.ComputeSquares);
+}
+
+/// <summary>What was seen in one answer.</summary>
+/// <param name="Nan">Whether an output holds a NaN.</param>
+/// <param name="Fits">Whether it fits the declared outputs; null: none are declared.</param>
+/// <param name="ComputeNanos">Time in the model, nanoseconds.</param>
+[StructLayout(LayoutKind.Auto)]
+public readonly record struct AnswerSigns(bool Nan, bool? Fits, long ComputeNanos);
 
 /// <summary>
 /// What each variant of each endpoint does right now, in memory, one bucket a second for the last 15 minutes. Recording takes no lock.
@@ -76,7 +123,8 @@ public sealed class Health
     /// <param name="variant">Its variant that answered.</param>
     /// <param name="latencyMicros">Time to the answer, microseconds.</param>
     /// <param name="ok">False when the variant failed; a refusal of a bad request is not its failure.</param>
-    public void Record(string endpoint, string variant, long latencyMicros, bool ok)
+    /// <param name="signs">What was seen in its answer; null: nobody looked.</param>
+    public void Record(string endpoint, string variant, long latencyMicros, bool ok, AnswerSigns? signs = null)
     {
         long second = clock.GetUtcNow().ToUnixTimeSeconds();
         if (!rings.TryGetValue((endpoint, variant), out Ring? ring))
@@ -97,7 +145,7 @@ public sealed class Health
             ring = rings.GetOrAdd((endpoint, variant), static _ => new Ring());
         }
 
-        ring.At(second).Record(latencyMicros, ok);
+        ring.At(second).Record(latencyMicros, ok, signs);
     }
 
     /// <summary>The requests from <paramref name="since"/> (to the second, at most <see cref="Seconds"/> back) until now.</summary>
@@ -124,7 +172,7 @@ public sealed class Health
             }
         }
 
-        return new HealthCounts(errors, latencies);
+        return new HealthCounts(errors, latencies) { Answers = Looked(endpoint, variant, from, until - 1) };
     }
 
     /// <summary>Variants of an endpoint of which something was heard in the last <see cref="Seconds"/>.</summary>
@@ -159,6 +207,20 @@ public sealed class Health
         }
 
         return errors;
+    }
+
+    private AnswerCounts? Looked(string endpoint, string variant, long from, long to)
+    {
+        AnswerCounts? sum = null;
+        if (rings.TryGetValue((endpoint, variant), out Ring? ring))
+        {
+            foreach (Bucket bucket in ring.Since(Math.Max(from, clock.GetUtcNow().ToUnixTimeSeconds() - Seconds + 1), to))
+            {
+                sum = bucket.Answers is { } answers ? answers.Add(sum) : sum;
+            }
+        }
+
+        return sum;
     }
 
     private static long? Quantile(ReadOnlySpan<long> histogram, long count, double q)
@@ -226,18 +288,58 @@ public sealed class Health
     {
         private readonly int[] counts = new int[Sizes];
         private int errors;
+        private int examined;
+        private int nans;
+        private int declared;
+        private int violations;
+        private long computeNanos;
+        private double computeSquares;
+
+        public AnswerCounts? Answers => Volatile.Read(ref examined) is > 0 and var looked
+            ? new(looked, Volatile.Read(ref nans), Volatile.Read(ref declared), Volatile.Read(ref violations), Volatile.Read(ref computeNanos), Volatile.Read(ref computeSquares)) : null;
 
         public long Second { get; } = second;
 
         public int Errors => Volatile.Read(ref errors);
 
-        public void Record(long micros, bool ok)
+        public void Record(long micros, bool ok, AnswerSigns? seen)
         {
             Interlocked.Increment(ref counts[IndexOf(micros)]);
             if (!ok)
             {
                 Interlocked.Increment(ref errors);
             }
+
+            if (seen is { } signs)
+            {
+                Look(signs);
+            }
+        }
+
+        private void Look(AnswerSigns signs)
+        {
+            Interlocked.Add(ref computeNanos, signs.ComputeNanos);
+            double square = (double)signs.ComputeNanos * signs.ComputeNanos, before = Volatile.Read(ref computeSquares);
+            while (Interlocked.CompareExchange(ref computeSquares, before + square, before) is var now && !now.Equals(before))
+            {
+                before = now;
+            }
+
+            if (signs.Nan)
+            {
+                Interlocked.Increment(ref nans);
+            }
+
+            if (signs.Fits is { } fits)
+            {
+                Interlocked.Increment(ref declared);
+                if (!fits)
+                {
+                    Interlocked.Increment(ref violations);
+                }
+            }
+
+            Interlocked.Increment(ref examined);
         }
 
         public void AddTo(Span<long> histogram)

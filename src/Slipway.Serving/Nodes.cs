@@ -26,10 +26,14 @@ public sealed record NodeShares(
 public sealed record NodeMirror(string Variant, string ModelVersion, long Dropped);
 
 /// <summary>What all nodes counted of an endpoint.</summary>
-/// <param name="Of">A variant's counts since a moment.</param>
+/// <param name="Count">A variant's counts since a moment.</param>
 /// <param name="Counted">Which nodes that were, in words; null where there is only this one.</param>
 /// <param name="Missing">Whose latest counts nobody knows, in words; null if everyone has told.</param>
-public sealed record NodesHealth(Func<string, DateTimeOffset, VariantHealth> Of, string? Counted, string? Missing);
+public sealed record NodesHealth(Func<string, DateTimeOffset, HealthCounts> Count, string? Counted, string? Missing)
+{
+    /// <summary>What a variant's counts since a moment say.</summary>
+    public VariantHealth Of(string variant, DateTimeOffset since) => Count(variant, since).Read();
+}
 
 /// <summary>
 /// The nodes that serve. Each writes down what it serves of the endpoints that rollouts steer; a node that falls silent is waited for until its lease has
@@ -145,7 +149,7 @@ internal sealed class Nodes(Database database, Routes routes, Deployments deploy
     {
         if (foundation.Node is not { } own)
         {
-            return new((variant, from) => health.Of(endpoint, variant, from), null, null);
+            return new((variant, from) => health.Count(endpoint, variant, from.ToUnixTimeSeconds(), clock.GetUtcNow().ToUnixTimeSeconds() + 1), null, null);
         }
 
         // This node's own rows are from before its process began, when it was another one.
@@ -175,7 +179,7 @@ internal sealed class Nodes(Database database, Routes routes, Deployments deploy
         var counted = live + missing.Count + gone.Count == 1 ? null : $"counted on {live} node{(live == 1 ? "" : "s")}";
         return new(
             (variant, from) => told.Where(row => row.Variant == variant && row.Second >= from.ToUnixTimeSeconds())
-                .Aggregate(health.Count(endpoint, variant, from.ToUnixTimeSeconds(), now.ToUnixTimeSeconds() + 1), (sum, row) => sum.Add(row.Counts)).Read(),
+                .Aggregate(health.Count(endpoint, variant, from.ToUnixTimeSeconds(), now.ToUnixTimeSeconds() + 1), (sum, row) => sum.Add(row.Counts)),
             gone.Count > 0 ? $"{counted} and, until silent for longer than the lease, on {string.Join(", ", gone)}" : counted,
             missing.Count > 0 ? $"what node {string.Join(" and ", missing)} has counted since is unknown" : null);
     }

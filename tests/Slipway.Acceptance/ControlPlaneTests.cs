@@ -68,7 +68,7 @@ public sealed class ControlPlaneTests : IAsyncLifetime
     {
         await using var postgres = await PostgresServer.OwnAsync();
         await using var nodes = await Cluster.StartAsync(folder.FullName, await postgres.CreateDatabaseAsync());
-        static object Analysis(string maxWait) => new { kind = "analysis", analysis = new { minRequests = 40, interval = "00:00:01", maxWait } };
+        static object Analysis(string maxWait) => new { kind = "analysis", analysis = new { minRequests = 40, interval = "00:00:01", maxWait, live = new[] { "nanShare", "schemaViolations" } } };
         var id = await nodes.ProposeAsync(new
         {
             lease = new { duration = "00:01:00" },
@@ -84,6 +84,8 @@ public sealed class ControlPlaneTests : IAsyncLifetime
         var errors = Check(passed);
         Assert.InRange(errors.GetProperty("stableN").GetInt64() + errors.GetProperty("candidateN").GetInt64(), 80, 160);
         Assert.All((await driver.GetAsync($"rollouts/{id}/nodes", Stop)).GetProperty("items").EnumerateArray(), node => Assert.Equal(JsonValueKind.Array, node.GetProperty("mirrors").ValueKind));
+        // What answers looked like was counted over there as well.
+        Assert.All(new[] { "nanShare", "schemaViolations" }, metric => Assert.Equal(("pass", errors.GetProperty("candidateN").GetInt64()), Named(passed, metric) is var check ? (check.GetProperty("verdict").GetString(), check.GetProperty("candidateN").GetInt64()) : default));
         Assert.EndsWith("counted on 2 nodes", errors.GetProperty("why").GetString(), StringComparison.Ordinal);
 
         await other.KillAsync();
@@ -96,7 +98,9 @@ public sealed class ControlPlaneTests : IAsyncLifetime
         Assert.Equal(("noData", true), (Check(waits).GetProperty("verdict").GetString(), Check(waits).GetProperty("candidateN").GetInt64() > 100));
         Assert.Contains($"what node {(other == nodes.All[0] ? "a" : "b")} (last heard of at ", Check(waits).GetProperty("why").GetString(), StringComparison.Ordinal);
 
-        static JsonElement Check(JsonElement rollout) => rollout.GetProperty("lastAnalysis").GetProperty("checks").EnumerateArray().First(check => check.GetProperty("metric").GetString() == "errorRate");
+        static JsonElement Named(JsonElement rollout, string metric) => rollout.GetProperty("lastAnalysis").GetProperty("checks").EnumerateArray().First(check => check.GetProperty("metric").GetString() == metric);
+
+        static JsonElement Check(JsonElement rollout) => Named(rollout, "errorRate");
 
         static async Task AskAsync(ServeProcess node, string prefix, int requests)
         {

@@ -96,10 +96,9 @@ public sealed class RolloutPartTests : BunitContext
     public void Actual_shares_say_which_nodes_counted_and_whose_counts_are_unknown()
     {
         var rollout = Rollout(RolloutKind.Canary) with { Spec = new() { Steps = [RolloutStep.SetWeight(20)] }, Status = RolloutStatus.Proposed(0) with { State = RolloutState.Progressing, Weights = new Dictionary<string, double> { ["candidate"] = 20 } } };
-        var none = new VariantHealth(0, 0, null, null, null);
         Assert.Equal("of the requests of the last minute, this node", Title(null));
-        Assert.Equal("of the requests of the last minute, counted on 2 nodes", Title(new((_, _) => none, "counted on 2 nodes", null)));
-        Assert.Equal("of the requests of the last minute, counted on 1 node; incomplete: what node b has counted since is unknown", Title(new((_, _) => none, "counted on 1 node", "what node b has counted since is unknown")));
+        Assert.Equal("of the requests of the last minute, counted on 2 nodes", Title(new((_, _) => HealthCounts.Empty, "counted on 2 nodes", null)));
+        Assert.Equal("of the requests of the last minute, counted on 1 node; incomplete: what node b has counted since is unknown", Title(new((_, _) => HealthCounts.Empty, "counted on 1 node", "what node b has counted since is unknown")));
 
         string? Title(NodesHealth? counted) => Render<RolloutPanel>(p => p.Add(r => r.Rollout, rollout).Add(r => r.Now, Noon).Add(r => r.Counted, counted))
             .FindAll("section[aria-label=Shares] th").Single(head => head.TextContent == "actual").GetAttribute("title");

@@ -290,7 +290,7 @@ internal sealed partial class Scheduler : IDisposable
         lane.Counters.Ran(rows, result.Times);
         foreach (var pending in batch)
         {
-            pending.Complete(result with { Rows = pending.Rows });
+            pending.Complete(result with { Rows = pending.Rows, SharedNanos = result.Times.Infer * pending.Rows / Math.Max(1, rows) });
         }
 
         return true;

@@ -36,6 +36,21 @@ public sealed record AnalysisSpec
     /// <summary>A p95 difference up to this many microseconds is accepted whatever the ratio: 10 us against 30 us harms nobody.</summary>
     public double LatencyFloorMicros { get; init; } = 5_000;
 
+    /// <summary>Share of answers with a NaN in their outputs that the candidate may have above stable's (0.01 = one point).</summary>
+    public double MaxNanShareIncrease { get; init; } = 0.01;
+
+    /// <summary>Share of answers whose outputs are not what stable declares that the candidate may have above stable's.</summary>
+    public double MaxViolationIncrease { get; init; } = 0.01;
+
+    /// <summary>What compute time costs, and how much more the candidate may; null: cost is not compared.</summary>
+    public CostSpec? Cost { get; init; }
+
+    /// <summary>
+    /// Of an analysis: which of <c>latencyP99</c>, <c>nanShare</c>, <c>schemaViolations</c> and <c>cost</c> must pass as well. Guardrails watch all of them
+    /// anyway (cost where it is declared), so that proven harm aborts.
+    /// </summary>
+    public IReadOnlyList<string> Live { get; init; } = [];
+
     /// <summary>Quality metrics over labelled predictions: any of <c>auc</c> and <c>logLoss</c>; empty: labels are not asked for.</summary>
     public IReadOnlyList<string> Quality { get; init; } = [];
 
@@ -74,6 +89,11 @@ public sealed record AnalysisSpec
         Require(MaxErrorRateIncrease is > 0 and < 1, $"the error rate margin must lie between 0 and 1, it is {MaxErrorRateIncrease}");
         Require(MaxLatencyRatio is >= 1 and < 1e6, $"the latency ratio must be at least 1, it is {MaxLatencyRatio}");
         Require(LatencyFloorMicros is >= 0 and < 1e12, $"the latency floor must be a number of microseconds, it is {LatencyFloorMicros}");
+        Require(MaxNanShareIncrease is > 0 and < 1 && MaxViolationIncrease is > 0 and < 1, $"the margins of NaN ({MaxNanShareIncrease}) and of schema violations ({MaxViolationIncrease}) must lie between 0 and 1");
+        Require(Cost is null or { RatePerHour: > 0 and < 1e12, CandidateRatePerHour: null or (> 0 and < 1e12), MaxIncrease: > 0 and < 1e6 },
+            $"rates of cost are positive amounts for an hour and the accepted increase a positive share (0.2 = 20 %), they are {Cost?.RatePerHour}, {Cost?.CandidateRatePerHour ?? Cost?.RatePerHour} and {Cost?.MaxIncrease}");
+        faults.AddRange(Live.Where(metric => !Analysis.LiveMetrics.Contains(metric, StringComparer.Ordinal)).Select(metric => $"'{metric}' is not a live metric ({string.Join(", ", Analysis.LiveMetrics)})"));
+        Require(Cost is not null || !Live.Contains("cost", StringComparer.Ordinal), "cost is to pass and no rate is declared; say what an hour of compute costs under cost.ratePerHour");
         Require(MaxAucLoss is > 0 and < 1 && MaxLogLossIncrease is > 0 and < 1e6, $"quality margins must be positive, they are {MaxAucLoss} and {MaxLogLossIncrease}");
         Require(Alpha is > 0 and < 0.5, $"alpha must lie between 0 and 0.5, it is {Alpha}");
         Require(Interval > TimeSpan.Zero && MaxWait >= TimeSpan.Zero, $"the interval ({Interval}) must be positive and the wait ({MaxWait}) not negative");
@@ -93,11 +113,24 @@ public sealed record AnalysisSpec
     }
 }
 
+/// <summary>
+/// What serving costs: the time that answers spend in the model, times a declared rate. Waiting, network, memory and machines that stand idle are not in it; of
+/// a remote model it is the time until it answered.
+/// </summary>
+/// <param name="RatePerHour">Price of an hour of compute, in any currency.</param>
+/// <param name="CandidateRatePerHour">Price where the candidate needs another machine; null: the same.</param>
+/// <param name="MaxIncrease">Increase over stable's cost for an answer that is accepted, as a share (0.2 = 20 %).</param>
+public sealed record CostSpec(double RatePerHour, double? CandidateRatePerHour = null, double MaxIncrease = 0.2);
+
 /// <summary>One variant's requests since the candidate was first exposed.</summary>
 /// <param name="Requests">Requests answered or failed.</param>
 /// <param name="Errors">Failures of the model.</param>
 /// <param name="P95Micros">95th percentile of latency in microseconds; NaN without requests.</param>
-internal sealed record ArmHealth(long Requests, long Errors, double P95Micros);
+internal sealed record ArmHealth(long Requests, long Errors, double P95Micros)
+{
+    /// <summary>What is known of its latencies and answers, all nodes together; null: only the figures above.</summary>
+    public HealthCounts? Counts { get; init; }
+}
 
 /// <summary>One variant's quality over labelled predictions, see <see cref="Of"/>.</summary>
 /// <param name="N">Labelled predictions.</param>
@@ -179,20 +212,23 @@ internal static class Analysis
     // The normal approximation of the mixture test needs about this many events in each arm (contract: rollouts, 5.2).
     private const long NormalEvents = 100;
 
-    /// <summary>Error rate and latency: the guardrails that are always on.</summary>
-    public static AnalysisReport Guardrails(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory) =>
-        Join(Live(spec, sample, memory), sample, memory);
+    /// <summary>What can be asked beside error rate and p95.</summary>
+    public static IReadOnlyList<string> LiveMetrics { get; } = ["latencyP99", "nanShare", "schemaViolations", "cost"];
 
-    /// <summary>Guardrails and the quality metrics of <paramref name="spec"/>.</summary>
+    /// <summary>The guardrails that are always on: error rate, latency, NaN, schema violations, and cost where it is declared. Each at its own alpha: missing harm is worse than a false alarm.</summary>
+    public static AnalysisReport Guardrails(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory) =>
+        Join(Live(spec, sample, memory, [.. LiveMetrics.Where(metric => metric != "cost" || spec.Cost is not null)]), sample, memory);
+
+    /// <summary>Error rate, latency, and the live and quality metrics that <paramref name="spec"/> names.</summary>
     public static AnalysisReport Judge(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory)
     {
-        var checks = new List<AnalysisCheck>(Live(spec, sample, memory));
+        var checks = new List<AnalysisCheck>(Live(spec, sample, memory, spec.Live));
         checks.AddRange(spec.Quality.Select(metric => QualityOf(metric, spec, sample, memory)));
         return Join(checks, sample, memory);
     }
 
-    private static AnalysisCheck[] Live(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory) =>
-        [.. new[] { ErrorRate(spec, sample, memory), Latency(spec, sample) }.Select(check => sample switch
+    private static AnalysisCheck[] Live(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory, IReadOnlyList<string> further) =>
+        [.. new[] { ErrorRate(spec, sample, memory), Latency(spec, sample) }.Concat(further.Distinct(StringComparer.Ordinal).Select(metric => Further(metric, spec, sample, memory))).Select(check => sample switch
         {
             // Requests that nobody could count may be the bad ones.
             { Missing: { } missing } => check with { Verdict = check.Verdict == Verdict.Pass ? Verdict.NoData : check.Verdict, Why = $"{check.Why}; {missing}" },
@@ -229,30 +265,104 @@ internal static class Analysis
         _ => 0,
     };
 
-    private static AnalysisCheck ErrorRate(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory)
+    private static AnalysisCheck ErrorRate(AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory) =>
+        Rate("errorRate", "requests", spec.MaxErrorRateIncrease, sample.Stable, sample.Candidate, spec, sample, memory);
+
+    private static AnalysisCheck Further(string metric, AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory)
     {
-        const string Metric = "errorRate";
-        var (stable, candidate) = (sample.Stable, sample.Candidate);
+        var (stable, candidate) = (sample.Stable.Counts?.Answers, sample.Candidate.Counts?.Answers);
+        return metric switch
+        {
+            "latencyP99" => LatencyP99(spec, sample),
+            "nanShare" => Rate(metric, "answers", spec.MaxNanShareIncrease, Part(stable?.Nans, stable?.Examined), Part(candidate?.Nans, candidate?.Examined), spec, sample, memory),
+            "schemaViolations" => Rate(metric, "answers with declared outputs", spec.MaxViolationIncrease, Part(stable?.Violations, stable?.Declared), Part(candidate?.Violations, candidate?.Declared), spec, sample, memory),
+            _ => Cost(spec, stable, candidate, memory),
+        };
+
+        static ArmHealth Part(long? events, long? of) => new(of ?? 0, events ?? 0, double.NaN);
+    }
+
+    /// <summary>A share of bad ones: errors, NaN, violations.</summary>
+    private static AnalysisCheck Rate(string metric, string what, double margin, ArmHealth stable, ArmHealth candidate, AnalysisSpec spec, AnalysisSample sample, AnalysisMemory memory)
+    {
         if (candidate.Requests < spec.MinRequests || stable.Requests < spec.MinRequests)
         {
-            return TooFew(Metric, "requests", stable.Requests, candidate.Requests, spec.MinRequests);
+            return TooFew(metric, what, stable.Requests, candidate.Requests, spec.MinRequests);
         }
 
         if (sample.Fresh < spec.MinRequests)
         {
-            return TooFew(Metric, "requests (the candidate's of this step only)", stable.Requests, sample.Fresh.GetValueOrDefault(), spec.MinRequests);
+            return TooFew(metric, "requests (the candidate's of this step only)", stable.Requests, sample.Fresh.GetValueOrDefault(), spec.MinRequests);
         }
 
         var stableRate = (double)stable.Errors / stable.Requests;
         var candidateRate = (double)candidate.Errors / candidate.Requests;
         var harm = candidateRate - stableRate;
         var variance = SequentialTest.ProportionVariance(stable.Errors, stable.Requests, candidate.Errors, candidate.Requests);
-        var tau2 = spec.MaxErrorRateIncrease * spec.MaxErrorRateIncrease;
+        var tau2 = margin * margin;
         var p = stable.Errors >= NormalEvents && candidate.Errors >= NormalEvents
             ? SequentialTest.PValue(harm, variance, tau2)
             : RareEventsPValue(stable, candidate);
-        return Compare(Metric, spec.MaxErrorRateIncrease, stableRate, candidateRate, harm, variance, tau2, p, spec.Alpha,
-            stable.Requests, candidate.Requests, memory);
+        return Compare(metric, margin, stableRate, candidateRate, harm, variance, tau2, p, spec.Alpha, stable.Requests, candidate.Requests, memory);
+    }
+
+    /// <summary>
+    /// Harm is proven when the candidate's p99 is certainly above the accepted multiple of what stable's p99 is at most: both bounds hold over all looks,
+    /// each with half of alpha, so that together they are wrong with at most alpha.
+    /// </summary>
+    private static AnalysisCheck LatencyP99(AnalysisSpec spec, AnalysisSample sample)
+    {
+        const string Metric = "latencyP99";
+        var (stable, candidate) = (sample.Stable, sample.Candidate);
+        if (candidate.Requests < spec.MinRequests || stable.Requests < spec.MinRequests)
+        {
+            return TooFew(Metric, "requests", stable.Requests, candidate.Requests, spec.MinRequests);
+        }
+
+        if (stable.Counts?.Read().P99Micros is not { } before || candidate.Counts?.Read().P99Micros is not { } after)
+        {
+            return new(Metric, Verdict.NoData, null, null, null, null, null, null, stable.Requests, candidate.Requests, $"{Metric}: no latency was recorded");
+        }
+
+        var (stableLow, stableHigh) = QuantileSequence.Bounds(stable.Counts.Classes(), 0.99, spec.Alpha / 2);
+        var (low, high) = QuantileSequence.Bounds(candidate.Counts.Classes(), 0.99, spec.Alpha / 2);
+        var verdict = low > Accepted(stableHigh) ? Verdict.Fail : after <= Accepted(before) ? Verdict.Pass : Verdict.Inconclusive;
+        var (lower, upper) = (low - stableHigh, high - stableLow);
+        return new(Metric, verdict, before, after, after - before, Finite(lower), Finite(upper), null, stable.Requests, candidate.Requests,
+            $"p99 {after} us [{Say(low)}, {Say(high)}] against {before} us [{Say(stableLow)}, {Say(stableHigh)}], accepted up to {spec.MaxLatencyRatio:0.##} times or {spec.LatencyFloorMicros:0} us more, n {candidate.Requests} and {stable.Requests}");
+
+        double Accepted(double micros) => Math.Max(spec.MaxLatencyRatio * micros, micros + spec.LatencyFloorMicros);
+        static double? Finite(double value) => double.IsFinite(value) ? value : null;
+        static string Say(double micros) => double.IsFinite(micros) ? FormattableString.Invariant($"{micros:0}") : "unknown";
+    }
+
+    /// <summary>Cost of an answer, for a million of them: mean time in the model times the rate.</summary>
+    private static AnalysisCheck Cost(AnalysisSpec spec, AnswerCounts? stable, AnswerCounts? candidate, AnalysisMemory memory)
+    {
+        const string Metric = "cost";
+        const double HourNanos = 3.6e12, Million = 1e6;
+        var needed = Math.Max(spec.MinRequests, NormalEvents);
+        if (spec.Cost is not { } cost || stable is null || candidate is null || stable.Examined < needed || candidate.Examined < needed)
+        {
+            return TooFew(Metric, "answers with a measured time", stable?.Examined ?? 0, candidate?.Examined ?? 0, needed);
+        }
+
+        var (before, spread) = Of(stable, cost.RatePerHour);
+        var (after, newSpread) = Of(candidate, cost.CandidateRatePerHour ?? cost.RatePerHour);
+        var (harm, variance, margin) = (after - before, spread + newSpread, cost.MaxIncrease * before);
+        if (!(margin > 0) || !double.IsFinite(harm + variance))
+        {
+            return new(Metric, Verdict.NoData, null, null, null, null, null, null, stable.Examined, candidate.Examined, $"{Metric}: stable's compute time is not measured");
+        }
+
+        return Compare(Metric, margin, before, after, harm, variance, margin * margin, SequentialTest.PValue(harm, variance, margin * margin), spec.Alpha, stable.Examined, candidate.Examined, memory);
+
+        static (double Mean, double VarianceOfMean) Of(AnswerCounts counts, double rate)
+        {
+            double n = counts.Examined, mean = counts.ComputeNanos / n, scale = rate / HourNanos * Million;
+            var variance = Math.Max(0, (counts.ComputeSquares / n) - (mean * mean)) * n / (n - 1);
+            return (mean * scale, variance * scale * scale / n);
+        }
     }
 
     /// <summary>

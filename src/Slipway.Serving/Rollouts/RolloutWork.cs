@@ -151,8 +151,9 @@ internal sealed class RolloutObserver(
 
         ArmHealth Arm(string variant, DateTimeOffset from)
         {
-            var seen = health.Of(variant, from);
-            return new(seen.Requests, seen.Errors, seen.P95Micros ?? double.NaN);
+            var counts = health.Count(variant, from);
+            var seen = counts.Read();
+            return new(seen.Requests, seen.Errors, seen.P95Micros ?? double.NaN) { Counts = counts };
         }
     }
 

@@ -93,7 +93,7 @@ internal sealed class Inference(Routes routes, Predictions predictions, Health h
             }
         }
 
-        health.Record(request.Endpoint, variant.Name, elapsed / 1000, result.Ok);
+        health.Record(request.Endpoint, variant.Name, elapsed / 1000, result.Ok, result.Ok ? table.Answers?.Look(request.Outputs, result.ComputeNanos) : null);
         var outcome = new InferOutcome(result.Code, result.Message, variant.ModelName, variant.Version, variant.Name, id, elapsed / 1000) { Revision = table.Spec.Revision, Reason = decision.Reason };
         if (variant.Log.Wants(id))
         {

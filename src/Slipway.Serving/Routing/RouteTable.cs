@@ -59,6 +59,7 @@ internal sealed class RouteTable
             _slots[slot] = index[_slots[slot]];
         }
 
+        Answers = spec.Rollout is null ? null : new AnswerCheck(served[0].Model.Signature.Outputs);
         _uniform = _slots.AsSpan().IndexOfAnyExcept(_slots[0]) < 0 ? _slots[0] : -1;
         byte Of(string variant) => spec.Variants.Select(each => each.Name).ToList().IndexOf(variant) is var at and >= 0 ? index[at] : Missing;
         _preview = spec.Preview is { } preview && Of(preview) is var previewed and not Missing ? previewed : -1;
@@ -76,6 +77,9 @@ internal sealed class RouteTable
 
     /// <summary>The attributes of a request that a rule looks at; null if none does.</summary>
     public AttributeNames? Attributes { get; }
+
+    /// <summary>Looks at answers while a rollout compares variants; null: nobody asks.</summary>
+    public AnswerCheck? Answers { get; }
 
     /// <summary>Where copies of answered requests go.</summary>
     public ShadowTarget[] Shadows { get; }

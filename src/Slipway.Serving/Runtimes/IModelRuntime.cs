@@ -40,6 +40,12 @@ internal readonly record struct RunResult(ErrorCode? Code, string? Message)
     /// <summary>Where the time went.</summary>
     public RunTimes Times { get; init; }
 
+    /// <summary>Time in the model in nanoseconds: all of it, or the request's share by rows of a batch that it ran in.</summary>
+    public long ComputeNanos => SharedNanos ?? Times.Infer;
+
+    /// <summary>The share of a batch's time, or null if it ran alone.</summary>
+    public long? SharedNanos { get; init; }
+
     /// <summary>Rows that ran: the common first dimension of the inputs, or 1.</summary>
     public long Rows { get; init; }
 }

@@ -1,3 +1,5 @@
+using CsCheck;
+using Slipway.Monitoring;
 using Slipway.Serving;
 
 namespace Slipway.Tests.Serving;
@@ -153,7 +155,146 @@ public sealed class AnalysisTests
     public void Faults_are_reported_all_at_once() =>
         Assert.Equal(4, new AnalysisSpec { MinRequests = 0, Alpha = 0.9, MaxErrorRateIncrease = double.NaN, Quality = ["taste"] }.Faults().Count);
 
-    private static Verdict Judge(ArmHealth stable, ArmHealth candidate) => Analysis.Guardrails(Spec, Sample(stable, candidate), AnalysisMemory.Empty).Verdict;
+    // Integrals by Simpson's rule over 400,001 points in log space, independent of the incomplete beta.
+    [Theory]
+    [InlineData(20, 500, true), InlineData(5, 500, true), InlineData(0, 1000, false), InlineData(3, 1500, false), InlineData(40, 1000, true)]
+    public void QuantileSequence_ratio_equals_the_integral_of_its_definition(long events, long n, bool above)
+    {
+        const double Border = 0.01, A = 1, B = 99;
+        var (from, to) = above ? (Border, 1 - 1e-12) : (1e-12, Border);
+        double Density(double t, long k, long m) => Math.Exp(((A - 1) * Math.Log(t)) + ((B - 1) * Math.Log(1 - t)) + (k * Math.Log(t / Border)) + ((m - k) * Math.Log((1 - t) / (1 - Border))));
+        double Integral(long k, long m)
+        {
+            const int Steps = 400_000;
+            var width = (to - from) / Steps;
+            return Enumerable.Range(0, Steps + 1).Sum(i => (i is 0 or Steps ? 1 : i % 2 == 1 ? 4 : 2) * Density(from + (i * width), k, m)) * width / 3;
+        }
+
+        Assert.Equal(Math.Log(Integral(events, n) / Integral(0, 0)), QuantileSequence.LogRatio(events, n, Border, above), 1e-6);
+    }
+
+    [Fact]
+    public void QuantileSequence_of_equal_arms_looked_at_often_is_rarely_wrong_about_either_bound()
+    {
+        // Latencies of the histogram's classes with a heavy tail; the true p99 lies at class 40.
+        var random = new Random(20260302);
+        int Draw() => random.NextDouble() is var u && u < 0.99 ? (int)(u * 40) : 40 + (int)((u - 0.99) * 1000);
+        var truth = Math.Pow(2, 10);
+        var wrong = Enumerable.Range(0, 1000).Count(_ =>
+        {
+            var counts = new Dictionary<int, long>();
+            for (var look = 0; look < 60; look++)
+            {
+                for (var i = 0; i < 50; i++)
+                {
+                    var at = Draw();
+                    counts[at] = counts.GetValueOrDefault(at) + 1;
+                }
+
+                var (lower, upper) = QuantileSequence.Bounds(new HealthCounts(0, counts).Classes(), 0.99, 0.05);
+                if (lower > truth || upper < truth)
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        });
+        Assert.InRange(wrong, 0, 100);
+    }
+
+    [Fact]
+    public void Guardrail_of_p99_fails_only_what_is_proven_and_says_interval_and_n()
+    {
+        var slow = Check("latencyP99", Counts(4000, 1_000, slowShare: 0.002), Counts(600, 1_000, slowShare: 0.06));
+        Assert.Equal((Verdict.Fail, 600L, 4000L), (slow.Verdict, slow.CandidateN, slow.StableN));
+        Assert.True(slow is { Lower: > 0, Upper: > 0, Harm: > 0 } && slow.Lower < slow.Upper, slow.Why);
+        Assert.Contains("n 600 and 4000", slow.Why);
+        Assert.Equal(Verdict.Fail, Analysis.Guardrails(Spec, Sample(Arm(4000, slowShare: 0.002), Arm(600, slowShare: 0.06)), AnalysisMemory.Empty).Verdict);
+        Assert.Equal(Verdict.Pass, Check("latencyP99", Counts(4000, 1_000, slowShare: 0.002), Counts(600, 1_000, slowShare: 0.002)).Verdict);
+        // Two slow ones of sixty are the p99 of sixty, and prove nothing.
+        Assert.Equal(Verdict.Inconclusive, Check("latencyP99", Counts(4000, 1_000, slowShare: 0.002), Counts(60, 1_000, slowShare: 0.04)).Verdict);
+        // Nor does stable, while nobody knows how slow it is at most.
+        Assert.Equal(Verdict.Inconclusive, Check("latencyP99", Counts(60, 1_000, 0), Counts(600, 1_000, slowShare: 0.06)).Verdict);
+        Assert.Equal(Verdict.NoData, Check("latencyP99", Counts(49, 1_000, 0), Counts(600, 1_000, 0)).Verdict);
+    }
+
+    [Fact]
+    public void Guardrails_fail_answers_with_NaN_and_answers_of_another_shape_and_pass_those_like_stable()
+    {
+        foreach (var (metric, bad) in new (string, Func<long, AnswerCounts, AnswerCounts>)[] { ("nanShare", (n, of) => of with { Nans = n }), ("schemaViolations", (n, of) => of with { Violations = n }) })
+        {
+            var (stable, candidate) = (Answers(2000, 1000), Answers(200, 1000));
+            Assert.Equal(Verdict.Pass, Check(metric, With(2000, stable), With(200, candidate)).Verdict);
+            Assert.Equal(Verdict.Fail, Check(metric, With(2000, stable), With(200, bad(12, candidate))).Verdict);
+            Assert.Equal(Verdict.Pass, Check(metric, With(2000, bad(120, stable)), With(200, bad(12, candidate))).Verdict);
+            // What nobody looked at is no data.
+            Assert.Equal(Verdict.NoData, Check(metric, With(2000, stable), With(200, null)).Verdict);
+            var report = Analysis.Guardrails(Spec, Sample(Arm(2000, answers: stable), Arm(200, answers: bad(12, candidate))), AnalysisMemory.Empty);
+            Assert.Equal((Verdict.Fail, true), (report.Verdict, report.Why.StartsWith(metric, StringComparison.Ordinal)));
+            Assert.True(report.Memory.Looks.ContainsKey(metric));
+        }
+
+        Assert.Equal(Verdict.NoData, Check("schemaViolations", With(2000, Answers(2000, 1000) with { Declared = 0 }), With(200, Answers(200, 1000) with { Declared = 0 })).Verdict);
+    }
+
+    [Fact]
+    public void Guardrail_of_cost_compares_compute_time_times_the_declared_rate()
+    {
+        var dear = new CostSpec(RatePerHour: 3.6, MaxIncrease: 0.2);
+        // A millisecond at 3.6 an hour: a millionth for an answer, one for a million.
+        var twice = Check("cost", With(2000, Answers(2000, 1_000_000)), With(200, Answers(200, 2_000_000)), dear);
+        Assert.Equal((Verdict.Fail, 1.0, 2.0), (twice.Verdict, Math.Round(twice.Stable!.Value, 9), Math.Round(twice.Candidate!.Value, 9)));
+        Assert.Equal(Verdict.Pass, Check("cost", With(2000, Answers(2000, 1_000_000)), With(200, Answers(200, 1_100_000)), dear).Verdict);
+        Assert.Equal(Verdict.Fail, Check("cost", With(2000, Answers(2000, 1_000_000)), With(200, Answers(200, 1_000_000)), dear with { CandidateRatePerHour = 5 }).Verdict);
+        Assert.Equal(Verdict.NoData, Check("cost", With(2000, Answers(2000, 1_000_000)), With(99, Answers(99, 2_000_000)), dear).Verdict);
+        Assert.DoesNotContain(Analysis.Guardrails(Spec, Sample(Arm(2000), Arm(200)), AnalysisMemory.Empty).Checks, check => check.Metric == "cost");
+        Assert.Contains(Analysis.Guardrails(Spec with { Cost = dear }, Sample(Arm(2000), Arm(200)), AnalysisMemory.Empty).Checks, check => check.Metric == "cost");
+        Assert.Equal(
+            [
+                "rates of cost are positive amounts for an hour and the accepted increase a positive share (0.2 = 20 %), they are 0, 0 and 0.2",
+                "'p50' is not a live metric (latencyP99, nanShare, schemaViolations, cost)",
+            ],
+            new AnalysisSpec { Cost = new(0), Live = ["p50"] }.Faults());
+        Assert.Contains("cost.ratePerHour", Assert.Single(new AnalysisSpec { Live = ["cost"] }.Faults()));
+    }
+
+    [Fact]
+    public void Counts_of_nodes_add_up_whatever_their_order_and_as_they_are_written_down()
+    {
+        Gen<HealthCounts> counts = Gen.Select(Gen.Long[0, 50], Gen.Dictionary(Gen.Int[0, 103], Gen.Long[1, 1000])[0, 6], Gen.Bool, Gen.Long[1, 1000], Gen.Double[0, 1e9])
+            .Select(each => new HealthCounts(each.Item1, each.Item2) { Answers = each.Item3 ? null : new(each.Item4, each.Item4 / 2, each.Item4, each.Item4 / 3, Math.Floor(each.Item5), Math.Floor(each.Item5)) });
+        Gen.Select(counts, counts, counts).Sample((a, b, c) =>
+        {
+            var text = System.Text.Json.JsonSerializer.Serialize(a, Slipway.Foundation.CanonicalJson.Options);
+            var (read, sum) = (System.Text.Json.JsonSerializer.Deserialize<HealthCounts>(text, Slipway.Foundation.CanonicalJson.Options)!, a.Add(b).Add(c));
+            var other = c.Add(b.Add(read));
+            Assert.Equal((sum.Errors, sum.Requests, sum.Answers), (other.Errors, other.Requests, other.Answers));
+            Assert.Equal(sum.Classes(), other.Classes());
+            Assert.Equal(sum.Requests, sum.Classes() is { Count: > 0 } classes ? classes[0].AtLeast : 0);
+        });
+    }
+
+    private static AnalysisCheck Check(string metric, HealthCounts stable, HealthCounts candidate, CostSpec? cost = null) =>
+        Analysis.Judge(new() { Live = [metric], Cost = cost }, Sample(Of(stable), Of(candidate)), AnalysisMemory.Empty).Checks.Single(check => check.Metric == metric);
+
+    private static ArmHealth Arm(long n, double slowShare = 0, AnswerCounts? answers = null) => Of(With(n, answers ?? Answers(n, 1_000_000), slowShare));
+
+    private static ArmHealth Of(HealthCounts counts) => new(counts.Requests, counts.Errors, 1000) { Counts = counts };
+
+    // Classes 40 (1 ms) and 60 (33 ms).
+    private static HealthCounts Counts(long n, double micros, double slowShare) => With(n, Answers(n, micros * 1000), slowShare);
+
+    private static HealthCounts With(long n, AnswerCounts? answers, double slowShare = 0)
+    {
+        var slow = (long)Math.Round(n * slowShare);
+        return new(0, new Dictionary<int, long> { [40] = n - slow, [60] = slow }.Where(pair => pair.Value > 0).ToDictionary()) { Answers = answers };
+    }
+
+    // Compute times with a spread of a tenth of their mean.
+    private static AnswerCounts Answers(long n, double nanos) => new(n, 0, n, 0, n * nanos, n * nanos * nanos * 1.01);
+
+    private static Verdict Judge(ArmHealth stable, ArmHealth candidate) => Analysis.Judge(new(), Sample(stable, candidate), AnalysisMemory.Empty).Verdict;
 
     private static AnalysisSample Sample(ArmHealth stable, ArmHealth candidate, ArmQuality? stableQuality = null, ArmQuality? candidateQuality = null) =>
         new(stable, candidate, stableQuality, candidateQuality);

@@ -15,6 +15,28 @@ public sealed class RolloutsTests
     private static readonly AnalysisSpec Quick = new() { MinRequests = 20, Interval = TimeSpan.FromSeconds(1), MaxWait = TimeSpan.FromSeconds(30) };
 
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
+    public async Task Guardrails_of_the_answers_abort_a_pause(Engine engine)
+    {
+        await using var world = await ServingWorld.CreateAsync(engine);
+        await ServingWorld.EndpointAsync(world);
+        await ServingWorld.RegisterAsync(world, "iris", TinyOnnx.Constant(float.NaN, 0.5f, 0.5f));
+        await ServingWorld.RegisterAsync(world, "iris", TinyOnnx.OtherOutputs());
+        foreach (var (candidate, metric) in new[] { ("iris/5", "nanShare"), ("iris/6", "schemaViolations") })
+        {
+            var plan = new RolloutSpec { Steps = [RolloutStep.SetWeight(50), RolloutStep.Pause()], Guardrails = new AnalysisSpec { MinRequests = 30, LatencyFloorMicros = 1e9 } };
+            var rollout = await world.Get<Rollouts>().ProposeAsync(TestWorld.Ada, new() { Endpoint = "flowers", Candidate = candidate, Spec = plan }, ServingWorld.None);
+            var paused = await ServingWorld.StepAsync(world, rollout.Id);
+            Assert.True(paused.Status is { State: RolloutState.Paused, Pause: PauseReason.Step }, paused.Status.Cause);
+            await ServingWorld.TrafficAsync(world, 100, metric);
+            var ended = await ServingWorld.StepAsync(world, rollout.Id);
+            Assert.True(ended.Status.State == RolloutState.Aborted, $"{ended.Status.State}: {ended.Status.Cause}");
+            Assert.StartsWith($"guardrail: {metric} 1 against 0", ended.Status.Cause);
+            Assert.Equal("iris/1", (await world.Get<Endpoints>().GetAsync("flowers", ServingWorld.None)).ModelVersion);
+            world.Clock.Advance(TimeSpan.FromSeconds(2));
+        }
+    }
+
+    [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Good_candidate_walks_to_stable_and_becomes_champion(Engine engine)
     {
         await using var world = await CreateAsync(engine);

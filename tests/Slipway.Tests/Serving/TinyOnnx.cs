@@ -47,6 +47,13 @@ internal static class TinyOnnx
         [TensorInfo("X", Float, -1, 4)],
         [TensorInfo("label", Int64, -1), TensorInfo("probabilities", Float, -1, 3)]);
 
+    /// <summary>Takes what <c>iris_logreg</c> takes and calls its probabilities <c>scores</c>.</summary>
+    public static byte[] OtherOutputs() => Model(
+        [Node("MatMul", ["X", "weights"], ["scores"]), Node("ArgMax", ["scores"], ["label"], Attribute("axis", 1), Attribute("keepdims", 0))],
+        [Floats("weights", [4, 3], new float[12])],
+        [TensorInfo("X", Float, -1, 4)],
+        [TensorInfo("label", Int64, -1), TensorInfo("scores", Float, -1, 3)]);
+
     /// <summary>Ends in scikit-learn's ZipMap: a list of maps from class to probability.</summary>
     public static byte[] ClassMap()
     {

@@ -72,6 +72,10 @@ internal static class RolloutWords
     {
         "errorRate" => "error rate",
         "latencyP95" => "latency p95",
+        "latencyP99" => "latency p99",
+        "nanShare" => "NaN share",
+        "schemaViolations" => "schema violations",
+        "cost" => "cost of a million answers",
         var other => MetricNames.Of(other),
     };
 
