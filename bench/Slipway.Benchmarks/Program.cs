@@ -26,6 +26,9 @@ switch (args)
     case ["naive", var url, var model]:
         await Servers.NaiveAsync(url, model);
         return 0;
+    case ["compiled", .. var models] when models.Length > 0:
+        await CompiledBench.RunAsync(models);
+        return 0;
     case ["ort", var model, var request, var callers]:
         Servers.Ort(model, request, int.Parse(callers, System.Globalization.CultureInfo.InvariantCulture));
         return 0;
@@ -60,6 +63,6 @@ switch (args)
         await SearchBench.RunAsync(int.Parse(runs, System.Globalization.CultureInfo.InvariantCulture), postgres is [var connection] ? connection : null);
         return 0;
     default:
-        Console.Error.WriteLine("usage: slots | route | rollout-stats [ROLLOUTS] | journal | infer MODEL.onnx REQUEST.json | rollback MODEL.onnx REQUEST.json [ROUNDS [CALLERS]] | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | registry URL sqlite|postgres SECONDS SERVER_PID [SCENARIO …] | registry-search RUNS [POSTGRES] | compact [ROWS] | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
+        Console.Error.WriteLine("usage: slots | route | rollout-stats [ROLLOUTS] | journal | infer MODEL.onnx REQUEST.json | rollback MODEL.onnx REQUEST.json [ROUNDS [CALLERS]] | compiled MODEL.onnx … | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | registry URL sqlite|postgres SECONDS SERVER_PID [SCENARIO …] | registry-search RUNS [POSTGRES] | compact [ROWS] | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
         return 2;
 }

@@ -67,6 +67,9 @@ public sealed record SlipwayOptions
     /// <summary>Whether analyses may ask metrics of this machine, such as a Prometheus beside the server.</summary>
     public bool MetricsFromLoopback { get; init; }
 
+    /// <summary>Whether small batches of classical models may run compiled instead of in ONNX Runtime.</summary>
+    public bool CompileModels { get; init; } = true;
+
     /// <summary>Whether pipelines may run commands on this machine, as the server's user.</summary>
     public bool AllowCommands { get; init; }
 

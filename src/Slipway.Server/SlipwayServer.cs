@@ -145,7 +145,7 @@ public sealed class SlipwayServer : IAsyncDisposable
         // Hosted services stop in reverse order: whoever wakes work stops before the silo that does it.
         builder.AddSilo(options.Node, options.NodeAddress is { } own ? IPEndPoint.Parse(own) : null);
         builder.Services.AddSingleton(new RegistryOptions { WebhooksToLoopback = options.WebhooksToLoopback });
-        var serving = new ServingOptions { ModelRepository = options.ModelRepository is { } folder ? Path.GetFullPath(folder) : null, MetricsFromLoopback = options.MetricsFromLoopback };
+        var serving = new ServingOptions { ModelRepository = options.ModelRepository is { } folder ? Path.GetFullPath(folder) : null, MetricsFromLoopback = options.MetricsFromLoopback, CompileModels = options.CompileModels };
         serving = options.Worker.Count == 0 ? serving : serving with { Worker = [.. options.Worker, .. ServingOptions.WorkerArguments] };
         var pipelines = new PipelinesOptions { AllowCommands = options.AllowCommands, TrackingUri = options.TrackingUri };
         Modules.AddAll(builder.Services, options.DataDirectory, options.PublicUrl, serving, options.Node, pipelines);

@@ -9,6 +9,9 @@ public sealed record ServingOptions
     /// <summary>Calls measured faster than this many microseconds when the model was loaded run at once on the request's thread.</summary>
     public double InlineMicros { get; init; } = 50;
 
+    /// <summary>Whether small batches of classical models may run compiled instead of in ONNX Runtime, where both give the same answers.</summary>
+    public bool CompileModels { get; init; } = true;
+
     /// <summary>Bytes of all requests that may wait for a free core; beyond it requests are refused at once.</summary>
     public long MaxWaitingBytes { get; init; } = 256 << 20;
 

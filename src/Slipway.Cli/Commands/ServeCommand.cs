@@ -27,9 +27,10 @@ internal static class ServeCommand
         var verbose = new Option<bool>("--verbose") { Description = "Log every request" };
         var loopback = new Option<bool>("--webhooks-to-loopback") { Description = "Webhooks of the model registry may post to this machine" };
         var metrics = new Option<bool>("--metrics-from-loopback") { Description = "Analyses of rollouts may ask metrics of this machine" };
+        var session = new Option<bool>("--no-compile") { Description = "Every ONNX model runs in ONNX Runtime, also those that are faster compiled" };
         var commands = new Option<bool>("--allow-commands") { Description = "Pipelines may run commands on this machine, as the server's user" };
         return new Verb("serve", "Runs the server, its pages and its interfaces", "slipway serve", "slipway serve --data /var/lib/slipway --urls http://0.0.0.0:5600")
-            .With(data, urls, grpc, repository, postgres, node, nodeAddress, identity, publicUrl, loopback, metrics, commands, verbose)
+            .With(data, urls, grpc, repository, postgres, node, nodeAddress, identity, publicUrl, loopback, metrics, commands, session, verbose)
             .Does(globals, terminal, s => ServeAsync(
                 s,
                 s.Value(data)!,
@@ -44,10 +45,11 @@ internal static class ServeCommand
                 s.Value(loopback),
                 s.Value(metrics),
                 s.Value(commands),
+                s.Value(session),
                 s.Value(verbose)));
     }
 
-    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, IReadOnlyList<string> grpcUrls, string? repository, string? postgres, string? node, string? nodeAddress, string identity, string? publicUrl, bool loopback, bool metrics, bool commands, bool verbose)
+    private static async Task<int> ServeAsync(Session s, string data, IReadOnlyList<string> urls, IReadOnlyList<string> grpcUrls, string? repository, string? postgres, string? node, string? nodeAddress, string identity, string? publicUrl, bool loopback, bool metrics, bool commands, bool noCompile, bool verbose)
     {
         var options = new SlipwayOptions
         {
@@ -62,6 +64,7 @@ internal static class ServeCommand
             WebhooksToLoopback = loopback,
             MetricsFromLoopback = metrics,
             AllowCommands = commands,
+            CompileModels = !noCompile,
             PublicUrl = string.IsNullOrEmpty(publicUrl) ? null : publicUrl.TrimEnd('/'),
             Verbose = verbose,
         };

@@ -10,7 +10,7 @@ namespace Slipway.Serving.Runtimes;
 /// it was written. Versions that no route uses stay warm up to a bound of number and memory, the least recently used leaving first; what routes
 /// use is never taken from them, so a version for which there is no memory is refused.
 /// </summary>
-internal sealed class LoadedModels(
+internal sealed partial class LoadedModels(
     Models models, IBlobStore blobs, DataLayout layout, RepositoryFolder repository, ServingOptions options, TimeProvider clock, ILogger<LoadedModels> log) : IDisposable
 {
     private readonly Lock _gate = new();
@@ -200,7 +200,7 @@ internal sealed class LoadedModels(
             var path = main is null ? folder : Confined(folder, main.Path[(root.Length == 0 ? 0 : root.Length + 1)..]);
             if (runtime is null)
             {
-                return new(OnnxRuntime.Load(path), mlflow);
+                return Load(modelVersion, path, mlflow);
             }
 
             handedOver = true;
@@ -216,6 +216,21 @@ internal sealed class LoadedModels(
         }
     }
 
+    private LoadedModel Load(string modelVersion, string path, MlflowModel? mlflow)
+    {
+        var runtime = OnnxRuntime.Load(path, options.CompileModels);
+        if (runtime.NotCompiled is { } why)
+        {
+            Log.NotCompiled(log, modelVersion, why);
+        }
+        else
+        {
+            Log.Compiled(log, modelVersion, runtime.CompiledRows);
+        }
+
+        return new(runtime, mlflow);
+    }
+
     private LoadedModel FromRepository(string modelVersion, Entry entry)
     {
         Reserve(entry, repository.Bytes(modelVersion), modelVersion);
@@ -223,7 +238,7 @@ internal sealed class LoadedModels(
         Directory.CreateDirectory(folder);
         try
         {
-            return new(OnnxRuntime.Load(repository.Copy(modelVersion, folder)));
+            return Load(modelVersion, repository.Copy(modelVersion, folder), null);
         }
         finally
         {
@@ -290,6 +305,15 @@ internal sealed class LoadedModels(
         var full = Path.GetFullPath(Path.Combine(folder, relative));
         return full.StartsWith(folder + Path.DirectorySeparatorChar, StringComparison.Ordinal) ? full : throw new SlipwayException(
             ErrorCode.InvalidArgument, "cannot serve the model", $"its file '{relative}' lies outside of the model's folder", "register the files with paths inside the model's folder");
+    }
+
+    private static partial class Log
+    {
+        [LoggerMessage(LogLevel.Information, "Model {Model} runs compiled up to {Rows} rows")]
+        public static partial void Compiled(ILogger logger, string model, int rows);
+
+        [LoggerMessage(LogLevel.Information, "Model {Model} runs in ONNX Runtime: {Why}")]
+        public static partial void NotCompiled(ILogger logger, string model, string why);
     }
 
     private sealed class Entry

@@ -55,13 +55,13 @@ internal static class TinyOnnx
         [TensorInfo("label", Int64, -1), TensorInfo("scores", Float, -1, 3)]);
 
     /// <summary>Ends in scikit-learn's ZipMap: a list of maps from class to probability.</summary>
-    public static byte[] ClassMap()
+    public static byte[] ClassMap(params long[] classes)
     {
         var number = Message(Field(1, Message(Field(1, Float))));
         var map = Message(Field(5, Message(Field(1, Int64), Field(2, number))));
         var list = Message(Field(4, Message(Field(1, map))));
         return Model(
-            [Node("ZipMap", ["X"], ["scores"], "ai.onnx.ml", Ints("classlabels_int64s", 7, 8, 9))], [], [TensorInfo("X", Float, -1, 3)],
+            [Node("ZipMap", ["X"], ["scores"], "ai.onnx.ml", Ints("classlabels_int64s", classes))], [], [TensorInfo("X", Float, -1, 3)],
             [Message(Field(1, "scores"), Field(2, list))]);
     }
 
@@ -73,6 +73,10 @@ internal static class TinyOnnx
     public static byte[] MixesRows() => Model(
         [Node("ReduceMax", ["X"], ["most"], Ints("axes", 0), Attribute("keepdims", 1)), Node("Sub", ["X", "most"], ["Y"])], [],
         [TensorInfo("X", Float, -1, 3)], [TensorInfo("Y", Float, -1, 3)]);
+
+    /// <summary>Divides by a constant that is zero in one column.</summary>
+    public static byte[] DividesByZero() => Model(
+        [Node("Div", ["X", "by"], ["Y"])], [Floats("by", [2], [1, 0])], [TensorInfo("X", Float, -1, 2)], [TensorInfo("Y", Float, -1, 2)]);
 
     /// <summary>An identity over exactly one row.</summary>
     public static byte[] FixedBatch() => Model([Node("Identity", ["X"], ["Y"])], [], [TensorInfo("X", Float, 1, 3)], [TensorInfo("Y", Float, 1, 3)]);
