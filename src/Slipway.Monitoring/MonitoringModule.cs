@@ -32,6 +32,7 @@ public static class MonitoringModule
         services.AddSingleton<AlertState>();
         services.AddSingleton<BlindRules>();
         services.AddSingleton<WindowRules>();
+        services.AddSingleton<LabelStream>();
         services.AddSingleton<Sender>();
         services.AddClockedWork<MonitorWork>();
         services.AddClockedWork<AlertClock>();
@@ -39,7 +40,7 @@ public static class MonitoringModule
         services.AddClockedWork<NotificationWork>();
         services.AddSingleton(p => new PredictionQueries(p.GetRequiredService<Labels>()));
         services.AddSingleton(p => new Monitors(
-            p.GetRequiredService<Database>(), p.GetRequiredService<IBlobStore>(), p.GetRequiredService<Journal>(), p.GetRequiredService<MonitorWork>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
+            p.GetRequiredService<Database>(), p.GetRequiredService<IBlobStore>(), p.GetRequiredService<Journal>(), p.GetRequiredService<MonitorWork>(), p.GetRequiredService<LabelStream>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<Wakeups>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new Baselines(
             p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<Monitors>(), p.GetRequiredService<PredictionArchive>(), p.GetRequiredService<Labels>(), p.GetRequiredService<WindowRules>(), p.GetRequiredService<TimeProvider>()));
         services.AddSingleton(p => new Alerts(p.GetRequiredService<Database>(), p.GetRequiredService<Journal>(), p.GetRequiredService<AlertState>(), p.GetRequiredService<Groups>(), p.GetRequiredService<Lineage>(), p.GetRequiredService<TimeProvider>()));

@@ -51,6 +51,15 @@ internal static class MonitorCommand
                     new("WINDOW", "windowStart"), new("METRIC", "metric"), new("COLUMN", "column"), new("VALUE", e => Output.Rounded(Output.At(e, "value"))), new("N", "n"), new("STATE", "state"),
                     new("LEVEL", "level"), new("LIMIT", e => Limits(e)), new("PHASE", "phase"), new("LATE", "lateRows", wide: true), new("REVISION", "revision", wide: true), new("WHY", "why", wide: true))),
             Merged(globals, terminal),
+            new Verb("stream", "Shows where the stream detector of errors stands", "slipway monitor stream 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor stream 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
+                .With(monitor)
+                .Does(globals, terminal, s => s.ShowAsync(
+                    $"monitors/{s.About("monitors", s.Value(monitor), "id")}/stream",
+                    [
+                        new("DETECTOR", "detector"), new("INPUT", "input"), new("ORDER", "order"), new("STATE", "state"), new("WARNING", "warning"), new("N", "n"), new("SINCE RESET", "sinceReset"),
+                        new("LAST CHANGE", "lastChange"), new("KNOWN AT", "lastChangeAt"), new("MEAN", e => Output.Rounded(Output.At(e, "mean"))), new("BEFORE", e => Output.Rounded(Output.At(e, "before"))),
+                        new("LAG-1", e => Output.Rounded(Output.At(e, "correlation"))), new("BLOCK", "blockRows"), new("POSITION", "position"), new("LATE", "late"), new("WHY", "why"),
+                    ])),
             new Verb("run", "Looks at the windows that are complete now", "slipway monitor run 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor run 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
                 .With(monitor)
                 .Does(globals, terminal, async s =>
@@ -101,6 +110,10 @@ internal static class MonitorCommand
         var watch = new Option<string[]>("--watch") { Description = "Only these features", AllowMultipleArgumentsPerToken = true, HelpName = "column" };
         var limits = new Option<string?>("--limits") { Description = "What the limits of the metric that performance is judged by are made from; reference when absent" };
         limits.AcceptOnlyFromAmong("reference", "trailing", "quantile", "seasonal", "bootstrap", "leave_one_window_out");
+        var stream = new Option<string?>("--stream") { Description = "Look for concept drift on the errors of labelled predictions, in the order of label time", HelpName = "detector", Arity = ArgumentArity.ZeroOrOne };
+        stream.AcceptOnlyFromAmong("adwin", "ddm", "eddm", "hddm_a", "hddm_w", "page_hinkley");
+        var input = new Option<string?>("--stream-input") { Description = "What the detector is fed; error of classifiers and loss of numbers when absent" };
+        input.AcceptOnlyFromAmong("error", "loss", "residual");
         var segment = new Option<string?>("--segment") { Description = "Only predictions for which this holds, such as \"region = 3 and age >= 65\"", HelpName = "conditions" };
         var by = new Option<string[]>("--by") { Description = "Measure performance, and how far groups are apart, by the groups of these features too; A|B is two together", AllowMultipleArgumentsPerToken = true, HelpName = "column" };
         var shadow = new Option<bool>("--shadow") { Description = "Watch the answers to copies of requests (a mirror's) instead of those that callers got" };
@@ -108,7 +121,7 @@ internal static class MonitorCommand
             "create", "Watches a version on an endpoint",
             "slipway monitor create late flights/3 --reference dataset:validation@v3 --score p --target late",
             "slipway monitor create prices prices/1 --reference sold.csv --type regression --score predicted --target price --window day --watch area age")
-            .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, lateness, recompute, watch, segment, by, shadow, limits)
+            .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, lateness, recompute, watch, segment, by, shadow, limits, stream, input)
             .Does(globals, terminal, async s =>
             {
                 var monitor = new
@@ -124,7 +137,7 @@ internal static class MonitorCommand
                     upper = s.Value(upper),
                     ranking = s.Value(query) is null && s.Value(depth) is null ? null : new { query = s.Value(query) ?? "request", k = s.Value(depth) ?? 10 },
                     forecast = s.Value(horizon) is { } steps ? new { horizon = steps, season = s.Value(season) ?? 1, lowerOutput = s.Value(lower) is null ? (int?)null : 1, upperOutput = s.Value(upper) is null ? (int?)null : 2 } : null,
-                    thresholds = s.Value(limits) is { } rule ? new { limits = rule } : null,
+                    thresholds = Rules(s.Value(limits), s.IsGiven(stream) ? s.Value(stream) ?? "adwin" : s.Value(input) is null ? null : "adwin", s.Value(input)),
                     watch = s.Value(watch) is { Length: > 0 } columns ? columns : null,
                     reference = s.Value(reference) is { } rows && OfDataset(rows) ? rows : null,
                     scope = s.Value(segment) is null && s.Value(by) is not { Length: > 0 } && !s.Value(shadow) ? null : new { segment = s.Value(segment), by = s.Value(by) ?? [], shadow = s.Value(shadow) },
@@ -147,6 +160,23 @@ internal static class MonitorCommand
                 s.Out.One(await s.Client.PostAsync<JsonElement>($"monitors", form, s.Stop), shown);
                 return ExitCodes.Done;
             });
+    }
+
+    /// <summary>Thresholds that are said; what is not stands at its default.</summary>
+    private static Dictionary<string, object>? Rules(string? limits, string? stream, string? input)
+    {
+        var said = new Dictionary<string, object>();
+        if (limits is not null)
+        {
+            said["limits"] = limits;
+        }
+
+        if (stream is not null)
+        {
+            said["stream"] = new { detector = stream, input };
+        }
+
+        return said.Count == 0 ? null : said;
     }
 
     private static object? Rule(string? period, int? minutes, bool recompute, string otherwise)

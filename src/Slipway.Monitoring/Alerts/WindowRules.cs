@@ -34,6 +34,21 @@ internal sealed class WindowRules(AlertState alerts, BlindRules blind, AlertRule
         await userRules.ApplyAsync(tx, monitor, window);
     }
 
+    /// <summary>Moves the rule of the stream detector after labels of one window of label time were taken. Rules of users look at windows of event time only.</summary>
+    public async Task StreamAsync(Tx tx, Watched monitor, MonitorReference reference, Thresholds thresholds, MonitorPoint point)
+    {
+        if (AlertRule.Observe(point) is not { } observation)
+        {
+            return;
+        }
+
+        Dictionary<(string Metric, string Column), AlertRule> rules = await RuleRows.LoadAsync(tx, monitor.MonitorId);
+        (string Metric, string Column) key = (point.Metric, "");
+        rules[key] = rules.GetValueOrDefault(key, AlertRule.New).Next(observation, thresholds);
+        await RuleRows.SaveAsync(tx, monitor.MonitorId, key, rules[key]);
+        await MoveAsync(tx, monitor, Families.Concept, rules, reference, thresholds, [point], [point]);
+    }
+
     /// <summary>Counts the drift of a window as clear; the alert goes on with the members that still fire, or ends.</summary>
     public async Task AcceptAsync(Tx tx, Actor actor, Monitor monitor, DateTimeOffset windowStart, string? column, string comment)
     {
@@ -124,7 +139,7 @@ internal sealed class WindowRules(AlertState alerts, BlindRules blind, AlertRule
     private static AlertMember Member(MonitorPoint p)
     {
         bool drift = Families.Of(p.Metric) == Families.Drift;
-        double threshold = p.Lower is { } lower && p.Value < lower ? lower : p.Upper ?? p.Lower ?? 0;
+        double threshold = p.Metric == LabelStream.Metric ? LabelStream.BeforeOf(p) : p.Lower is { } lower && p.Value < lower ? lower : p.Upper ?? p.Lower ?? 0;
         return new AlertMember(p.Metric, p.Column, p.Value!.Value, threshold, p.N, drift ? p.Level : DriftLevel.Major);
     }
 }

@@ -128,6 +128,9 @@ public sealed record Thresholds
     /// <summary>With a rule of the windows before: how many before are looked at, 6 to 400.</summary>
     public int LimitWindows { get; init; } = 28;
 
+    /// <summary>Looks for concept drift on the stream of labelled predictions; null does not.</summary>
+    public StreamRule? Stream { get; init; }
+
     /// <summary>The least change of a column's missing rate that matters; it must also exceed three standard errors.</summary>
     public double MissingChange { get; init; } = 0.01;
 

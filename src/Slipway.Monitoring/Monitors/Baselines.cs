@@ -115,7 +115,7 @@ public sealed class Baselines
         }
 
         WatchRequest request = FirstWindow.Request(monitor.Endpoint, monitor.ModelVersion, config, used, labelled ? known : null);
-        request = request with { Reference = request.Reference with { Sources = [monitor.Subject] } };
+        request = request with { Reference = request.Reference with { Sources = [monitor.Subject] }, StreamFrom = config.Window.EndOf(windowStart) };
         // What cannot become a reference is found before anything ends.
         MonitorReference.Freeze(request);
         await monitors.StopAsync(actor, monitorId, ct);

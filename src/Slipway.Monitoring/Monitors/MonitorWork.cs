@@ -9,7 +9,7 @@ namespace Slipway.Monitoring;
 /// Evaluates monitors. Each closed window is judged once, in the order of event time; its performance is measured again while labels
 /// for it arrive. Points, rules, alerts and the monitor's position move in one transaction, so a step may die anywhere.
 /// </summary>
-internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal journal, PredictionArchive archive, Labels labels, WindowRules rules, MonitoringOptions options, TimeProvider clock) : IClockedWork
+internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal journal, PredictionArchive archive, Labels labels, WindowRules rules, LabelStream labelStream, MonitoringOptions options, TimeProvider clock) : IClockedWork
 {
     private const int WindowsAtOnce = 50;
     private static readonly JsonSerializerOptions DetailJson = new(JsonSerializerDefaults.Web);
@@ -128,6 +128,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         }
 
         written += monitor.Reference.Length > 0 ? await ReviseAsync(monitor, config, reference, ct) : 0;
+        written += await labelStream.StepAsync(monitor, config, reference, ct);
         if (monitor.LastError is not null)
         {
             await database.WriteAsync(tx => tx.ExecuteAsync("UPDATE monitoring_monitors SET last_error = NULL WHERE id = @Id", new { monitor.Id }), ct);
@@ -246,6 +247,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         await tx.ExecuteAsync(
             "UPDATE monitoring_monitors SET reference = @Hash, reference_rows = @rows, config = @Config, config_digest = @ConfigDigest, baseline = @baseline WHERE id = @Id AND reference = ''",
             new { adopted.Hash, rows = adopted.Reference.Rows, adopted.Config, adopted.ConfigDigest, baseline = BaselineKind.FirstWindow, monitor.Id });
+        await LabelStream.BeginAsync(tx, monitor.Id, adopted.Told.Window.EndOf(adopted.WindowStart));
         await journal.AppendAsync(
             tx, AlertState.Self, "monitor.referenced", new Subject("monitor", monitor.Id), new MonitorReferenced(monitor.Id, adopted.Hash, adopted.Reference.Rows, adopted.WindowStart, adopted.Reference.Type, adopted.ConfigDigest),
             [new Subject("endpoint", monitor.Endpoint), new Subject("model-version", monitor.ModelVersion)]);

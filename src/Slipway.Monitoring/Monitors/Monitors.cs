@@ -21,12 +21,13 @@ public sealed class Monitors
     private readonly IBlobStore blobs;
     private readonly Journal journal;
     private readonly MonitorWork work;
+    private readonly LabelStream stream;
     private readonly AlertState alerts;
     private readonly Wakeups wakeups;
     private readonly TimeProvider clock;
 
-    internal Monitors(Database database, IBlobStore blobs, Journal journal, MonitorWork work, AlertState alerts, Wakeups wakeups, TimeProvider clock) =>
-        (this.database, this.blobs, this.journal, this.work, this.alerts, this.wakeups, this.clock) = (database, blobs, journal, work, alerts, wakeups, clock);
+    internal Monitors(Database database, IBlobStore blobs, Journal journal, MonitorWork work, LabelStream stream, AlertState alerts, Wakeups wakeups, TimeProvider clock) =>
+        (this.database, this.blobs, this.journal, this.work, this.stream, this.alerts, this.wakeups, this.clock) = (database, blobs, journal, work, stream, alerts, wakeups, clock);
 
     /// <summary>Freezes the reference and watches from now on. The same request again gives the monitor that is there.</summary>
     /// <exception cref="SlipwayException">InvalidArgument with every problem of the request; Conflict when the version is watched on this endpoint with another reference or rule.</exception>
@@ -54,7 +55,18 @@ public sealed class Monitors
             CreatedBy = actor.Name,
             CreatedUs = clock.NowMicros(),
         };
-        Monitor monitor = await database.WriteAsync(tx => CreateAsync(tx, actor, row, request.Reference.Sources), ct);
+        Monitor monitor = await database.WriteAsync(
+            async tx =>
+            {
+                Monitor made = await CreateAsync(tx, actor, row, request.Reference.Sources);
+                if (request.StreamFrom is { } from && made.Id == row.Id)
+                {
+                    await LabelStream.BeginAsync(tx, made.Id, from);
+                }
+
+                return made;
+            },
+            ct);
         await wakeups.WakeAsync(work.Kind, monitor.Id);
         return monitor;
     }
@@ -175,6 +187,16 @@ public sealed class Monitors
         return await Task.Run(() => WindowSketches.Merge(rows, rule, against, reference, config), ct);
     }
 
+    /// <summary>Where the monitor's stream detector stands.</summary>
+    /// <exception cref="SlipwayException">NotFound, also when the monitor has none.</exception>
+    public async Task<MonitorStream> StreamAsync(string monitorId, CancellationToken ct)
+    {
+        MonitorRow row = await work.FindAsync(monitorId, ct) ?? throw SlipwayException.NotFound("monitor", monitorId, "slipway monitor list");
+        MonitorConfig config = row.ReadConfig();
+        return await stream.ReadAsync(row, config, await work.ReferenceAsync(row, config, ct), ct)
+            ?? throw new SlipwayException(ErrorCode.NotFound, $"monitor {monitorId} has no stream", "its thresholds name no stream detector", "slipway monitor create --stream adwin");
+    }
+
     /// <summary>What moved most over the windows of a monitor, each feature and the output.</summary>
     /// <exception cref="SlipwayException">NotFound.</exception>
     public async Task<IReadOnlyList<MovedColumn>> MovedAsync(string monitorId, CancellationToken ct)
@@ -287,6 +309,7 @@ public sealed class Monitors
         Check(r.Scope.By.Count == 0 || r.Type != ModelType.Ranking, "the queries of a ranking would be torn apart by groups of candidates: watch a segment instead");
         Thresholds t = r.Thresholds;
         problems.AddRange(Problems(t));
+        Check(t.Stream is null || t.Stream.Misfit(r.Type, r.Reference.Probabilities is not null, r.Scope.Shadow) is null, t.Stream?.Misfit(r.Type, r.Reference.Probabilities is not null, r.Scope.Shadow) ?? "");
         Check(!LimitRule.TakesRows(t.Limits) || JudgedRows.Of(r) is not null, $"limits by {t.Limits} are drawn from rows of the reference with predictions and outcomes, of a binary, multiclass or regression model");
         if (problems.Count > 0)
         {
@@ -312,6 +335,7 @@ public sealed class Monitors
         Check(t.AucDrop is >= 0 and < 1 && t.MissingChange is >= 0 and < 1 && t.LeastCoverage is >= 0 and <= 1 && t.ClearBelow is >= 0 and <= 1, "shares lie between 0 and 1");
         Check(LimitRule.All.Contains(t.Limits, StringComparer.Ordinal) && t.LimitWindows is >= Limits.LeastWindows and <= 400, $"limits come from {string.Join(", ", LimitRule.All)} over {Limits.LeastWindows} to 400 windows");
         Check(t.LeastLabelled >= 2 && t.LeastPerClass >= 1, "at least 2 labelled rows and 1 of each class are needed to judge");
+        problems.AddRange(t.Stream?.Problems() ?? []);
         Check(Fits(t.ForWarn) && Fits(t.ForMajor) && t.ResolveAfter is >= 1 and <= AlertRule.LongestHistory, $"k of n needs 1 <= k <= n <= {AlertRule.LongestHistory}");
         return problems;
 

@@ -15,6 +15,8 @@ internal static class SketchForm
     public const byte Distinct = 3;
     public const byte Items = 4;
     public const byte Column = 5;
+    public const byte Stream = 6;
+    public const byte LabelStream = 7;
 
     public static void WriteHead(BinaryWriter to, byte kind)
     {

@@ -70,6 +70,8 @@ public sealed class Eddm : StreamDetector
     /// <inheritdoc/>
     public override string Name => "EDDM";
 
+    internal override bool TakesMeans => false;
+
     private protected override (bool Drift, bool Warning) Update(double value)
     {
         n++;

@@ -30,6 +30,9 @@ public abstract class StreamDetector
     /// <summary>The detector's name.</summary>
     public abstract string Name { get; }
 
+    /// <summary>Whether it may be fed means of blocks of values.</summary>
+    internal virtual bool TakesMeans => true;
+
     /// <summary>Takes the next value.</summary>
     /// <returns>Whether there is a change.</returns>
     public bool Observe(double value)

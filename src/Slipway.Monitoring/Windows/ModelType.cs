@@ -51,6 +51,7 @@ public static class MetricNames
         "f1" => "F1",
         "macro_f1" => "macro F1",
         "concept_gap" => "estimated against realized",
+        LabelStream.Metric => "errors in the order of labels",
         "auc_gap" or "rmse_gap" => $"{Of(metric[..^"_gap".Length])}, estimated against realized",
         _ when metric.StartsWith(Estimated, StringComparison.Ordinal) => $"estimated {Of(metric[Estimated.Length..])}",
         _ when metric.StartsWith(Grouped, StringComparison.Ordinal) => $"{Of(metric[Grouped.Length..])} of a group",

@@ -106,6 +106,13 @@ public sealed record WatchRequest
     /// <summary>Which predictions are looked at, and what performance is broken down by. The rows of the reference are those of the same segment.</summary>
     public MonitorScope Scope { get; init; } = MonitorScope.All;
 
+    /// <summary>Event time before which the stream detector takes no labels: what came before is the reference, or belongs to an earlier one.</summary>
+    internal DateTimeOffset? StreamFrom { get; init; }
+
     /// <summary>Another version's thresholds, as far as this reference bears them.</summary>
-    public Thresholds Fitting(Thresholds thresholds) => JudgedRows.Of(this) is null ? thresholds.WithoutRows() : thresholds;
+    public Thresholds Fitting(Thresholds thresholds)
+    {
+        thresholds = thresholds.Stream?.Misfit(Type, Reference.Probabilities is not null, Scope.Shadow) is null ? thresholds : thresholds with { Stream = null };
+        return JudgedRows.Of(this) is null ? thresholds.WithoutRows() : thresholds;
+    }
 }

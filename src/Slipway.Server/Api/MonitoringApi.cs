@@ -80,6 +80,7 @@ internal static class MonitoringApi
             var points = (await c.Of<Monitors>().PointsAsync(c["monitor"], c.Stop)).Where(p => (metric is null || p.Metric == metric) && (column is null || p.Column == column));
             return c.Page([.. points.OrderByDescending(p => p.WindowStart)], p => $"{Time.ToMicros(p.WindowStart)}/{p.Metric}/{p.Column}");
         });
+        api.Get("/monitors/{monitor}/stream", Permissions.EndpointRead, async c => await c.Of<Monitors>().StreamAsync(c["monitor"], c.Stop));
         api.Get("/monitors/{monitor}/moved", Permissions.EndpointRead, async c => c.Page([.. await c.Of<Monitors>().MovedAsync(c["monitor"], c.Stop)], m => $"{m.Rank}"));
         api.Get("/monitors/{monitor}/merged", Permissions.EndpointRead, async c =>
         {
