@@ -185,6 +185,7 @@ public sealed class Endpoints
         return new(entityKey, slot, variant, decision.Reason, table.Spec.Revision, table.Spec.Rollout, decision.Reason switch
         {
             DecisionReason.Override => $"an override sends it to {variant.Name}",
+            DecisionReason.Namespace => $"it is outside of the experiment's part ({table.Spec.Namespace?.Words}), where everyone gets {variant.Name}",
             DecisionReason.Match => $"a match rule sends it to {variant.Name}",
             DecisionReason.Reverted => $"stable answers for a variant that is not served here: {route?.Reverted ?? "it could not be loaded"}",
             _ => $"slot {slot} belongs to {variant.Name}",

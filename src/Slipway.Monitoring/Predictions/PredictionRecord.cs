@@ -32,6 +32,9 @@ public enum DecisionReason
 
     /// <summary>A copy of a request that another variant answered.</summary>
     Mirror = 7,
+
+    /// <summary>Stable, because the entity is outside of the experiment's part of its namespace.</summary>
+    Namespace = 8,
 }
 
 /// <summary>What a row of the prediction log is. The numbers are stored and never change.</summary>

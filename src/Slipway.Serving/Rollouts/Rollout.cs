@@ -381,6 +381,9 @@ public sealed record RolloutSpec
     /// <summary>A rollout whose slots this one repeats, so that the same entities are first; null: its own.</summary>
     public string? InheritSalt { get; init; }
 
+    /// <summary>abTest, bandit: the part of a namespace that takes part; it is held until the rollout has ended. Null: everyone.</summary>
+    public NamespaceRule? Namespace { get; init; }
+
     /// <summary>Why it exists, in words; an undo that needs a rollout says so here.</summary>
     public string? Reason { get; init; }
 

@@ -44,6 +44,15 @@ internal static class RolloutFaults
             faults.Add(new("keepWarm", $"keepWarm ({spec.KeepWarm}) and rollbackWindow ({spec.RollbackWindow}) cannot be negative"));
         }
 
+        if (spec.Namespace?.Fault() is { } part)
+        {
+            faults.Add(new("namespace", $"namespace: {part}"));
+        }
+        else if (spec.Namespace is not null && spec.Kind is not (RolloutKind.AbTest or RolloutKind.Bandit))
+        {
+            faults.Add(new("namespace", $"a namespace keeps experiments apart, and {Name(spec.Kind)} is none: the candidate goes to everyone in the end; use abTest or bandit, or leave the namespace out"));
+        }
+
         Kind(spec, faults);
         return faults;
     }

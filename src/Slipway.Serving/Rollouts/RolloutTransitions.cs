@@ -105,6 +105,7 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
                 salt = (await FindAsync(tx, earlier) ?? throw SlipwayException.NotFound("rollout", earlier, "slipway rollout list")).Status.Salt ?? earlier;
             }
 
+            await ClaimAsync(tx, "", spec, "propose the rollout");
             var (plan, keys) = Sealed(spec);
             var rollout = new Rollout(
                 Ids.New(), request.Endpoint, stable, candidate, request.Policy ?? endpoint?.Policy, plan, RolloutStatus.Proposed(now) with { Salt = salt, Cause = spec.Reason ?? "proposed" }, 1, null,
@@ -126,6 +127,7 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
         async tx =>
         {
             var now = clock.NowMicros();
+            await ClaimAsync(tx, before.Id, spec, $"change the plan of rollout {before.Id}");
             var (plan, keys) = Sealed(spec);
             var after = before with { Spec = plan, Status = before.Status with { Cause = $"the plan was changed by {actor}" }, Rev = before.Rev + 1, UpdatedAt = Time.FromMicros(now) };
             // A plan that was read back has no keys of webhooks; those it had stay.
@@ -180,6 +182,12 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
                 && next.State != RolloutState.Aborting)
             {
                 return null;
+            }
+
+            if (transition.Kind == Events.RolloutProposed)
+            {
+                // A retry: whoever was faster meanwhile may hold its part.
+                await ClaimAsync(tx, before.Id, before.Spec, $"retry rollout {before.Id}");
             }
 
             var route = await Deployments.FindAsync(tx, before.Endpoint);
@@ -243,6 +251,26 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
             new { status = ToJson(status), analysis = look is null ? null : ToJson(look), findings = findings is null ? null : ToJson(findings), rollout.Id, rollout.Rev }),
         ct);
 
+    /// <summary>
+    /// Conflict if another rollout that has not ended holds a slot of the same namespace, on any endpoint. Transactions are serializable, so of two that claim at
+    /// the same moment one sees the other.
+    /// </summary>
+    private static async Task ClaimAsync(Tx tx, string id, RolloutSpec spec, string act)
+    {
+        if (spec.Namespace is not { } part)
+        {
+            return;
+        }
+
+        var others = (await tx.QueryAsync<Row>($"{Columns} WHERE {Open} AND id <> @id", new { id })).Select(Read).Where(other => other.Spec.Namespace?.Name == part.Name).ToList();
+        if (others.FirstOrDefault(other => other.Spec.Namespace!.Overlaps(part)) is { } holder)
+        {
+            throw new SlipwayException(
+                ErrorCode.Conflict, $"cannot {act}", $"it asks for {part.Words}, and rollout {holder.Id} on endpoint '{holder.Endpoint}' holds {holder.Spec.Namespace!.Words}",
+                $"take a free part ({NamespaceRule.Free(others.Select(other => other.Spec.Namespace!))}), or wait until that rollout has ended");
+        }
+    }
+
     private static RouteSpec? Move(RouteSpec route, Rollout rollout, RouteMove move, long now)
     {
         switch (move)
@@ -279,7 +307,11 @@ internal sealed class RolloutTransitions(Database database, Journal journal, Dep
         var preview = spec.Kind == RolloutKind.BlueGreen && status.BakingSince == 0 && arms.Any(arm => arm.Name == spec.First) ? spec.First : null;
         return route.Next(
             rollout.Id, status.Salt ?? rollout.Id, [route.Stable with { Percent = rest }, .. arms], [.. rules], [.. mirrors],
-            new LeaseRule(spec.Leased.Duration, spec.Leased.Freeze ? LeaseExpiry.Freeze : LeaseExpiry.Revert), preview, exposures: spec.Steps.Any(step => step.Kind is "experiment" or "bandit"));
+            new LeaseRule(spec.Leased.Duration, spec.Leased.Freeze ? LeaseExpiry.Freeze : LeaseExpiry.Revert), preview, exposures: spec.Steps.Any(step => step.Kind is "experiment" or "bandit")) with
+        {
+            // A winner is for everyone.
+            Namespace = status.BakingSince == 0 ? spec.Namespace : null,
+        };
     }
 
     private static bool Same(RouteSpec route, RouteSpec next) => ToJson(route) == ToJson(next with { Revision = route.Revision });

@@ -93,6 +93,9 @@ public sealed record RouteSpec(
     /// <summary>Whether each request's variant is recorded even where the prediction itself is not sampled: an experiment counts everyone.</summary>
     public bool Exposures { get; init; }
 
+    /// <summary>The part of a namespace whose entities the slots are for; null: all.</summary>
+    public NamespaceRule? Namespace { get; init; }
+
     /// <summary>The stable variant.</summary>
     [JsonIgnore]
     public RouteVariant Stable => Variants[0];
@@ -166,6 +169,7 @@ public sealed record RouteSpec(
             Mirrors = null,
             Lease = null,
             Preview = null,
+            Namespace = null,
             Exposures = false,
             Warm = warm.Count > 0 ? warm : null,
         };

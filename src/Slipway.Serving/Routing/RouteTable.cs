@@ -40,6 +40,7 @@ internal sealed class RouteTable
     private readonly FrozenDictionary<string, byte> _overrides;
     private readonly Rule[] _rules;
     private readonly int _preview;
+    private readonly NamespacePart? _namespace;
 
     /// <param name="spec">The revision.</param>
     /// <param name="variants">Its variants in its order; null for one that is not served here. The first is there.</param>
@@ -59,6 +60,7 @@ internal sealed class RouteTable
             _slots[slot] = index[_slots[slot]];
         }
 
+        _namespace = spec.Namespace is { } part ? new(part) : null;
         Answers = spec.Rollout is null ? null : new AnswerCheck(served[0].Model.Signature.Outputs);
         _uniform = _slots.AsSpan().IndexOfAnyExcept(_slots[0]) < 0 ? _slots[0] : -1;
         byte Of(string variant) => spec.Variants.Select(each => each.Name).ToList().IndexOf(variant) is var at and >= 0 ? index[at] : Missing;
@@ -85,7 +87,8 @@ internal sealed class RouteTable
     public ShadowTarget[] Shadows { get; }
 
     /// <summary>
-    /// The variant of a request: the version or the preview that it asks for, else the first override or rule that holds, else the slot of its key.
+    /// The variant of a request: the version or the preview that it asks for, else the first override or rule that holds, else stable for keys outside
+    /// of the namespace's part, else the slot of its key.
     /// Headers and attributes are not touched unless a rule looks at one.
     /// </summary>
     public Decision Decide(InferRequest request, string key)
@@ -111,6 +114,11 @@ internal sealed class RouteTable
             {
                 return Served(rule.Index, rule.Reason);
             }
+        }
+
+        if (_namespace is { } part && !part.Holds(key))
+        {
+            return new(0, DecisionReason.Namespace);
         }
 
         return Served(_uniform >= 0 ? _uniform : _slots[Picker.Slot(key, _seed)], DecisionReason.Slot);
