@@ -14,7 +14,7 @@ internal static class MonitorCommand
 
     private static readonly string[] Metrics =
     [
-        "rows", "psi", "missing_rate", "unseen_rate", "score_psi", "concept_gap",
+        "rows", "psi", "missing_rate", "unseen_rate", "score_psi", "reconstruction_error", "domain_auc", "mmd", "concept_gap",
         "auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", "calibration_error", "macro_f1", "macro_precision", "macro_recall", "mae", "rmse", "mean_error", "r2", "mape",
         "ndcg", "map", "mrr", "precision_at_k", "recall_at_k", "hit_rate", "smape", "wape", "mase", "rmsse", "tracking_signal", "skill", "interval_coverage", "interval_width", "winkler", "pinball_lower", "pinball_upper",
         "estimated_auc", "estimated_accuracy", "estimated_macro_f1", "estimated_mae", "estimated_rmse", "auc_gap", "rmse_gap",
@@ -110,6 +110,8 @@ internal static class MonitorCommand
         var watch = new Option<string[]>("--watch") { Description = "Only these features", AllowMultipleArgumentsPerToken = true, HelpName = "column" };
         var limits = new Option<string?>("--limits") { Description = "What the limits of the metric that performance is judged by are made from; reference when absent" };
         limits.AcceptOnlyFromAmong("reference", "trailing", "quantile", "seasonal", "bootstrap", "leave_one_window_out");
+        var together = new Option<string[]>("--multivariate") { Description = "Compare the features of each window together too: pca (reconstruction error), domain_classifier, mmd; or all of them", AllowMultipleArgumentsPerToken = true, HelpName = "method" };
+        together.AcceptOnlyFromAmong("pca", "domain_classifier", "mmd", "all");
         var stream = new Option<string?>("--stream") { Description = "Look for concept drift on the errors of labelled predictions, in the order of label time", HelpName = "detector", Arity = ArgumentArity.ZeroOrOne };
         stream.AcceptOnlyFromAmong("adwin", "ddm", "eddm", "hddm_a", "hddm_w", "page_hinkley");
         var input = new Option<string?>("--stream-input") { Description = "What the detector is fed; error of classifiers and loss of numbers when absent" };
@@ -121,7 +123,7 @@ internal static class MonitorCommand
             "create", "Watches a version on an endpoint",
             "slipway monitor create late flights/3 --reference dataset:validation@v3 --score p --target late",
             "slipway monitor create prices prices/1 --reference sold.csv --type regression --score predicted --target price --window day --watch area age")
-            .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, lateness, recompute, watch, segment, by, shadow, limits, stream, input)
+            .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, lateness, recompute, watch, segment, by, shadow, limits, together, stream, input)
             .Does(globals, terminal, async s =>
             {
                 var monitor = new
@@ -137,7 +139,7 @@ internal static class MonitorCommand
                     upper = s.Value(upper),
                     ranking = s.Value(query) is null && s.Value(depth) is null ? null : new { query = s.Value(query) ?? "request", k = s.Value(depth) ?? 10 },
                     forecast = s.Value(horizon) is { } steps ? new { horizon = steps, season = s.Value(season) ?? 1, lowerOutput = s.Value(lower) is null ? (int?)null : 1, upperOutput = s.Value(upper) is null ? (int?)null : 2 } : null,
-                    thresholds = Rules(s.Value(limits), s.IsGiven(stream) ? s.Value(stream) ?? "adwin" : s.Value(input) is null ? null : "adwin", s.Value(input)),
+                    thresholds = Rules(s.Value(limits), s.Value(together), s.IsGiven(stream) ? s.Value(stream) ?? "adwin" : s.Value(input) is null ? null : "adwin", s.Value(input)),
                     watch = s.Value(watch) is { Length: > 0 } columns ? columns : null,
                     reference = s.Value(reference) is { } rows && OfDataset(rows) ? rows : null,
                     scope = s.Value(segment) is null && s.Value(by) is not { Length: > 0 } && !s.Value(shadow) ? null : new { segment = s.Value(segment), by = s.Value(by) ?? [], shadow = s.Value(shadow) },
@@ -163,12 +165,17 @@ internal static class MonitorCommand
     }
 
     /// <summary>Thresholds that are said; what is not stands at its default.</summary>
-    private static Dictionary<string, object>? Rules(string? limits, string? stream, string? input)
+    private static Dictionary<string, object>? Rules(string? limits, string[]? together, string? stream, string? input)
     {
         var said = new Dictionary<string, object>();
         if (limits is not null)
         {
             said["limits"] = limits;
+        }
+
+        if (together is { Length: > 0 })
+        {
+            said["multivariate"] = together.Contains("all") ? ["pca", "domain_classifier", "mmd"] : together;
         }
 
         if (stream is not null)

@@ -22,7 +22,7 @@ internal sealed class BlindRules(AlertState alerts, TimeProvider clock)
             return;
         }
 
-        MonitorPoint[] drift = [.. points.Where(p => Families.Of(p.Metric) == Families.Drift)];
+        MonitorPoint[] drift = [.. points.Where(p => p.Metric is "psi" or "score_psi")];
         bool blind = at.State == PointState.NoData || (drift.Length > 0 && drift.All(p => p.State is PointState.NoData or PointState.Insufficient));
         AlertRule before = await RuleRows.FindAsync(tx, monitor.MonitorId, (Key, ""));
         AlertRule after = before.Next(new RuleObservation(Time.ToMicros(at.WindowStart), blind ? 2 : 0, !blind), Spec);

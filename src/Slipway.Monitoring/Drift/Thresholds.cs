@@ -128,6 +128,9 @@ public sealed record Thresholds
     /// <summary>With a rule of the windows before: how many before are looked at, 6 to 400.</summary>
     public int LimitWindows { get; init; } = 28;
 
+    /// <summary>Values of <see cref="MultivariateDrift.Methods"/> by which the watched features of each window are compared together; null does not.</summary>
+    public IReadOnlyList<string>? Multivariate { get; init; }
+
     /// <summary>Looks for concept drift on the stream of labelled predictions; null does not.</summary>
     public StreamRule? Stream { get; init; }
 

@@ -309,6 +309,8 @@ public sealed class Monitors
         Check(r.Scope.By.Count == 0 || r.Type != ModelType.Ranking, "the queries of a ranking would be torn apart by groups of candidates: watch a segment instead");
         Thresholds t = r.Thresholds;
         problems.AddRange(Problems(t));
+        int together = (r.Watched ?? r.FeatureNames).Distinct(StringComparer.Ordinal).Count();
+        Check(t.Multivariate is not { Count: > 0 } || together is >= 2 and <= MultivariateDrift.MostFeatures, $"{together} features are watched, 2 to {MultivariateDrift.MostFeatures} can be compared together");
         Check(t.Stream is null || t.Stream.Misfit(r.Type, r.Reference.Probabilities is not null, r.Scope.Shadow) is null, t.Stream?.Misfit(r.Type, r.Reference.Probabilities is not null, r.Scope.Shadow) ?? "");
         Check(!LimitRule.TakesRows(t.Limits) || JudgedRows.Of(r) is not null, $"limits by {t.Limits} are drawn from rows of the reference with predictions and outcomes, of a binary, multiclass or regression model");
         if (problems.Count > 0)
@@ -336,6 +338,7 @@ public sealed class Monitors
         Check(LimitRule.All.Contains(t.Limits, StringComparer.Ordinal) && t.LimitWindows is >= Limits.LeastWindows and <= 400, $"limits come from {string.Join(", ", LimitRule.All)} over {Limits.LeastWindows} to 400 windows");
         Check(t.LeastLabelled >= 2 && t.LeastPerClass >= 1, "at least 2 labelled rows and 1 of each class are needed to judge");
         problems.AddRange(t.Stream?.Problems() ?? []);
+        Check(t.Multivariate?.All(m => MultivariateDrift.Methods.Contains(m, StringComparer.Ordinal)) != false, $"features are compared together by {string.Join(", ", MultivariateDrift.Methods)}, not by {string.Join(", ", t.Multivariate?.Except(MultivariateDrift.Methods, StringComparer.Ordinal) ?? [])}");
         Check(Fits(t.ForWarn) && Fits(t.ForMajor) && t.ResolveAfter is >= 1 and <= AlertRule.LongestHistory, $"k of n needs 1 <= k <= n <= {AlertRule.LongestHistory}");
         return problems;
 

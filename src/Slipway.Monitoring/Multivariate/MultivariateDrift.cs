@@ -62,12 +62,18 @@ public static class MultivariateDrift
     /// <summary>Features that are compared at most: the cost of components grows with their cube.</summary>
     public const int MostFeatures = 100;
 
+    /// <summary>Consecutive windows of the reference that limits come from.</summary>
+    internal const int Windows = 10;
+
     private const string Pca = "pca";
     private const string Classifier = "domain_classifier";
     private const string Discrepancy = "mmd";
-    private const int Windows = 10;
     private const int ClassifierReference = 2;
     private const int Permutations = 1_000;
+    // A monitor's windows are many, and its discrepancy must exceed what windows of the reference have as well.
+    private const int LivePermutations = 200;
+    private const double LiveAlpha = 0.01;
+    private const int DiscrepancyWindowRows = 500;
     private const double LeastAuc = 0.45;
     private const double MostAuc = 0.65;
     // A column that is the sum of others is reconstructed up to rounding: that is no distance.
@@ -102,20 +108,53 @@ public static class MultivariateDrift
             var report = new MultivariateReport { Method = method, State = state ?? PointState.Undefined, ReferenceRows = before.Length, CurrentRows = after.Length, Features = r.Length, Why = why };
             return state is not null ? report : method switch
             {
-                Pca => Limited(report, Reconstruction(r, c), Each(r, Reconstruction), null),
-                Classifier => Told(report, r, c),
-                _ => Permuted(report, r, c, alpha),
+                Discrepancy => Permuted(report, r, c, alpha, Permutations),
+                _ => Judged(report, r, c, Calibrated(method, r)),
             };
         }).ToArray();
     }
 
+    /// <summary>Limits of a method from ten consecutive windows of a reference, each against the rest of it.</summary>
+    internal static Calibration Calibrated(string method, double[][] reference) => method switch
+    {
+        Pca => Each(reference, Reconstruction),
+        Classifier => Each(At(reference, Spread(reference[0].Length, Windows * MostClassifierRows)), Told),
+        _ => Each(At(reference, Spread(reference[0].Length, Windows * DiscrepancyWindowRows)), Discrepant),
+    };
+
+    /// <summary>Compares a window with a reference by a method whose limits are known.</summary>
+    internal static MultivariateReport Judged(MultivariateReport report, double[][] reference, double[][] window, Calibration calibration)
+    {
+        if (report.Method == Pca)
+        {
+            return Limited(report, Reconstruction(reference, window), calibration, null);
+        }
+
+        if (report.Method == Classifier)
+        {
+            return Told(report, reference, window, calibration);
+        }
+
+        MultivariateReport told = Permuted(report, reference, window, LiveAlpha, LivePermutations);
+        MultivariateReport limited = Limited(told, told.Value is { } v ? Measured.Of(v) : Measured.Undefined(told.Why!), calibration, null) with { Lower = null };
+        bool alerts = told.State == PointState.Alert && limited.Value > limited.Upper;
+        return limited with { State = limited.State == PointState.Undefined ? limited.State : alerts ? PointState.Alert : PointState.Ok };
+    }
+
+    /// <summary>The discrepancy of a window, each side thinned and in units of the reference.</summary>
+    private static Measured Discrepant(double[][] reference, double[][] window)
+    {
+        (double Mean, double Deviation)[] scales = Scales(reference);
+        double value = Mmd.Squared(Rows(reference, scales, Spread(reference[0].Length, DiscrepancyWindowRows)), Rows(window, scales, Spread(window[0].Length, DiscrepancyWindowRows)));
+        return double.IsFinite(value) ? Measured.Of(value) : Measured.Undefined("all compared rows of a window of the reference are equal");
+    }
+
     private static Measured Reconstruction(double[][] reference, double[][] window) => Monitoring.Pca.Fit(reference).Error(window);
 
-    private static MultivariateReport Told(MultivariateReport report, double[][] reference, double[][] current)
+    private static MultivariateReport Told(MultivariateReport report, double[][] reference, double[][] current, Calibration calibration)
     {
         int[] before = Spread(report.ReferenceRows, Windows * MostClassifierRows), after = Spread(report.CurrentRows, MostClassifierRows);
-        double[][] r = [.. reference.Select(c => before.Select(i => c[i]).ToArray())], w = [.. current.Select(c => after.Select(i => c[i]).ToArray())];
-        return Limited(report with { ReferenceRows = before.Length, CurrentRows = after.Length }, Told(r, w), Each(r, Told), (LeastAuc, MostAuc));
+        return Limited(report with { ReferenceRows = before.Length, CurrentRows = after.Length }, Told(At(reference, before), At(current, after)), calibration, (LeastAuc, MostAuc));
     }
 
     private static Measured Told(double[][] reference, double[][] window)
@@ -127,7 +166,7 @@ public static class MultivariateDrift
     }
 
     /// <summary>Each window of the reference against the rest of it.</summary>
-    private static (int Rows, Measured[] Values) Each(double[][] reference, Func<double[][], double[][], Measured> of)
+    private static Calibration Each(double[][] reference, Func<double[][], double[][], Measured> of)
     {
         int n = reference[0].Length;
         var values = new Measured[Windows];
@@ -136,20 +175,20 @@ public static class MultivariateDrift
             int from = (int)((long)w * n / Windows), to = (int)((long)(w + 1) * n / Windows);
             values[w] = of([.. reference.Select(c => (double[])[.. c[..from], .. c[to..]])], [.. reference.Select(c => c[from..to])]);
         });
-        return (n / Windows, values);
+        return new Calibration(n / Windows, [.. values.Select(v => v.Value)], values.Average(v => v.Error ?? 0), values.Where(v => v.Value is null).Select(v => v.Why).FirstOrDefault());
     }
 
-    private static MultivariateReport Limited(MultivariateReport report, Measured value, (int Rows, Measured[] Values) windows, (double Least, double Most)? material)
+    private static MultivariateReport Limited(MultivariateReport report, Measured value, Calibration windows, (double Least, double Most)? material)
     {
-        double[] values = [.. windows.Values.Select(v => v.Value).OfType<double>()];
+        double[] values = [.. windows.Values.OfType<double>()];
         if (value.Value is not { } at || values.Length < Windows)
         {
-            return report with { State = PointState.Undefined, Why = value.Why ?? windows.Values.First(v => v.Value is null).Why };
+            return report with { State = PointState.Undefined, Why = value.Why ?? windows.Why };
         }
 
         double mean = values.Average();
         // Ten values tell a deviation badly: it is at least what sampling alone makes at this number of rows.
-        double sampling = windows.Values.Average(v => v.Error ?? 0) * Math.Sqrt((double)windows.Rows / report.CurrentRows);
+        double sampling = windows.Error * Math.Sqrt((double)windows.Rows / report.CurrentRows);
         double deviation = Math.Max(Math.Sqrt(values.Average(v => (v - mean) * (v - mean))), sampling);
         double lower = Math.Min(mean - 3 * deviation - Rounding, material?.Least ?? double.PositiveInfinity), upper = Math.Max(mean + 3 * deviation + Rounding, material?.Most ?? double.NegativeInfinity);
         return report with
@@ -163,27 +202,32 @@ public static class MultivariateDrift
         };
     }
 
-    private static MultivariateReport Permuted(MultivariateReport report, double[][] reference, double[][] current, double alpha)
+    private static MultivariateReport Permuted(MultivariateReport report, double[][] reference, double[][] current, double alpha, int permutations)
     {
-        int[] thinned = Spread(reference[0].Length, MostCurrentRows);
-        (double Mean, double Deviation)[] scales = [.. reference.Select(c =>
-        {
-            Moments m = Moments.Of(c.Where(double.IsFinite).ToArray());
-            return (m.Mean, Math.Sqrt(m.Variance ?? 0) is > 0 and var d ? d : 1);
-        })];
-        StatisticalTest test = Mmd.Test(Rows(reference, thinned), Rows(current, Spread(current[0].Length, MostCurrentRows)), Permutations);
+        int[] before = Spread(reference[0].Length, MostCurrentRows), after = Spread(current[0].Length, MostCurrentRows);
+        (double Mean, double Deviation)[] scales = Scales(reference);
+        StatisticalTest test = Mmd.Test(Rows(reference, scales, before), Rows(current, scales, after), permutations);
         return report with
         {
             State = test.P is not { } p || !double.IsFinite(test.Statistic) ? PointState.Undefined : p <= alpha ? PointState.Alert : PointState.Ok,
             Value = double.IsFinite(test.Statistic) ? test.Statistic : null,
             P = test.P,
             Alpha = alpha,
-            ReferenceRows = thinned.Length,
+            ReferenceRows = before.Length,
             Why = double.IsFinite(test.Statistic) ? null : "all compared rows are equal, or too few",
         };
-
-        double[][] Rows(double[][] columns, int[] at) => [.. at.Select(i => columns.Select((c, k) => double.IsFinite(c[i]) ? (c[i] - scales[k].Mean) / scales[k].Deviation : 0).ToArray())];
     }
+
+    private static (double Mean, double Deviation)[] Scales(double[][] columns) => [.. columns.Select(c =>
+    {
+        Moments m = Moments.Of(c.Where(double.IsFinite).ToArray());
+        return (m.Mean, Math.Sqrt(m.Variance ?? 0) is > 0 and var d ? d : 1);
+    })];
+
+    private static double[][] Rows(double[][] columns, (double Mean, double Deviation)[] scales, int[] at) =>
+        [.. at.Select(i => columns.Select((c, k) => double.IsFinite(c[i]) ? (c[i] - scales[k].Mean) / scales[k].Deviation : 0).ToArray())];
+
+    private static double[][] At(double[][] columns, int[] at) => [.. columns.Select(c => at.Select(i => c[i]).ToArray())];
 
     private static (double[] Reference, double[] Current) Numbers(TableColumn reference, TableColumn current, int[] before, int[] after)
     {
@@ -198,9 +242,17 @@ public static class MultivariateDrift
         static double Known(double value) => double.IsFinite(value) ? value : double.NaN;
     }
 
-    private static int[] Spread(int rows, int most)
+    /// <summary>Indexes of at most so many rows, evenly spread.</summary>
+    internal static int[] Spread(int rows, int most)
     {
         int kept = Math.Min(rows, most);
         return [.. Enumerable.Range(0, kept).Select(i => (int)((long)i * rows / kept))];
     }
 }
+
+/// <summary>What a method gave for consecutive windows of a reference, each against the rest of it.</summary>
+/// <param name="Rows">Rows of one window.</param>
+/// <param name="Values">One value a window; null where it has none.</param>
+/// <param name="Error">Mean standard error of the values; 0 where they have none.</param>
+/// <param name="Why">Why a value is null.</param>
+internal sealed record Calibration(int Rows, IReadOnlyList<double?> Values, double Error, string? Why = null);

@@ -120,6 +120,7 @@ internal sealed record ReferenceMetric(string Metric, long N, double Value, doub
 /// <param name="Series">Of forecasts: the series whose naive forecast scales errors.</param>
 /// <param name="SquaredLoss">The squared error likewise; null in references from before it was estimated.</param>
 /// <param name="Judgements">Rows that limits are drawn from, where a monitor's limits are made so.</param>
+/// <param name="Joint">Rows that windows are compared with by all features together, where a monitor does so.</param>
 internal sealed record MonitorReference(
     long Rows,
     IReadOnlyList<ColumnReference> Columns,
@@ -135,7 +136,8 @@ internal sealed record MonitorReference(
     IReadOnlyList<double>? Series = null,
     IReadOnlyDictionary<string, double>? Importance = null,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] BoostedTrees? SquaredLoss = null,
-    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] JudgedRows? Judgements = null)
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] JudgedRows? Judgements = null,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] JointReference? Joint = null)
 {
     /// <summary>Rows that the model of losses is fitted on: evenly spread over the reference when it has more.</summary>
     private const int MostLossRows = 10_000;
@@ -177,6 +179,12 @@ internal sealed record MonitorReference(
             .Select(c => ColumnReference.Freeze(c.Name, c.Column, categorical.Contains(c.Name)))
             .ToArray();
         var plain = new MonitorReference(table.Rows, columns, null, null, table.Sources, Type: request.Type, Importance: table.Importance, Judgements: LimitRule.TakesRows(request.Thresholds.Limits) ? JudgedRows.Of(request) : null);
+        if (request.Thresholds.Multivariate is { Count: > 0 } methods)
+        {
+            int[] at = [.. Enumerable.Range(0, request.FeatureNames.Count).Where(i => watched.Contains(request.FeatureNames[i]))];
+            plain = plain with { Joint = JointReference.Freeze([.. at.Select(i => request.FeatureNames[i])], [.. at.Select(i => table.Columns[i])], [.. at.Select(i => categorical.Contains(request.FeatureNames[i]))], methods) };
+        }
+
         return request.Type switch
         {
             ModelType.Multiclass => Multiclass(plain, request),

@@ -23,6 +23,7 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     private readonly OutputWindow outputs = OutputWindow.Of(config, reference, start, end);
     private readonly OperationWindow operation = new(config.Thresholds, start, end, earlierLatencies ?? []);
     private readonly BrokenDown[] brokenDown = BrokenDown.Of(config, reference, start, end);
+    private readonly JointWindow? joint = reference.Joint is null ? null : new(reference.Joint, [.. reference.Joint.Names.Select(n => config.FeatureNames.IndexOf(n))]);
     private readonly Func<Func<int, float>, bool>? segment = config.Segment();
     private readonly HashSet<UInt128> seen = [];
     private long failed;
@@ -62,7 +63,8 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
             return;
         }
 
-        if (!seen.Add(XxHash128.HashToUInt128(Encoding.UTF8.GetBytes(prediction.Id))))
+        UInt128 id = XxHash128.HashToUInt128(Encoding.UTF8.GetBytes(prediction.Id));
+        if (!seen.Add(id))
         {
             repeated++;
             return;
@@ -73,6 +75,7 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
             columns[i].Add(prediction.Features[positions[i]]);
         }
 
+        joint?.Add(prediction, id);
         outputs.Add(prediction, label);
         foreach (BrokenDown by in brokenDown)
         {
@@ -115,8 +118,22 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
             points.AddRange(outputs.Outputs.Select((o, i) => Drifted("score_psi", o.Column, o.Reference, o.Window, verdicts[columns.Length + i])));
         }
 
+        points.AddRange(joint?.Reports(Rows, config.Thresholds.Multivariate ?? []).Select(Together) ?? []);
         points.AddRange(outputs.Estimates());
         return points;
+    }
+
+    /// <summary>All watched features together. A breach is major: it has no index that says how much.</summary>
+    private MonitorPoint Together(MultivariateReport r)
+    {
+        bool number = r.State is PointState.Ok or PointState.Alert;
+        string detail = JsonSerializer.Serialize(
+            new { method = r.Method, features = r.Features, rows = r.CurrentRows, referenceRows = r.ReferenceRows, p = r.P, alpha = r.Alpha, calibration = reference.Joint!.Calibrations.TryGetValue(r.Method, out Calibration? c) ? new { windowRows = c.Rows, values = c.Values } : null, note = number ? r.Why : null },
+            Json);
+        return new MonitorPoint(start, end, JointMetrics.Of(r.Method), null, number ? r.Value : null, Rows, r.State, r.Lower, r.Upper, number ? null : r.Why, detail, r.State == PointState.Alert ? DriftLevel.Major : DriftLevel.None, Error: number ? r.Error : null)
+        {
+            Clear = r.State != PointState.Alert,
+        };
     }
 
     /// <summary>Realized performance over the labelled rows; none without rows.</summary>

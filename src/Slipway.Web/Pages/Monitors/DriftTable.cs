@@ -36,8 +36,11 @@ internal sealed class DriftTable
     public static IReadOnlyList<MonitorPoint> Latest(IReadOnlyList<MonitorPoint> points) =>
         [.. points.GroupBy(p => (p.WindowStart, p.Metric, p.Column)).Select(g => g.MaxBy(p => p.Revision)!)];
 
+    /// <summary>Whether a point compares all features together.</summary>
+    public static bool Together(MonitorPoint point) => point.Metric is "reconstruction_error" or "domain_auc" or "mmd";
+
     /// <summary>The row of a drift point.</summary>
-    public static string RowOf(MonitorPoint point) => point.Metric != "score_psi" ? point.Column ?? Score : point.Column is null ? Score : $"probability of {point.Column}";
+    public static string RowOf(MonitorPoint point) => Together(point) ? $"all features: {MetricNames.Of(point.Metric)}" : point.Metric != "score_psi" ? point.Column ?? Score : point.Column is null ? Score : $"probability of {point.Column}";
 
     /// <summary>Arranges the points; at most <paramref name="most"/> windows, the newest.</summary>
     /// <param name="points">Points of one monitor.</param>
@@ -48,9 +51,9 @@ internal sealed class DriftTable
         var latest = Latest(points);
         var windows = latest.Select(p => p.WindowStart).Distinct().Order().TakeLast(most).ToList();
         var columnOf = windows.Select((w, i) => (w, i)).ToDictionary(x => x.w, x => x.i);
-        var drift = latest.Where(p => p.Metric is "psi" or "score_psi" && columnOf.ContainsKey(p.WindowStart)).ToList();
+        var drift = latest.Where(p => (p.Metric is "psi" or "score_psi" || Together(p)) && columnOf.ContainsKey(p.WindowStart)).ToList();
         var rows = drift.GroupBy(RowOf)
-            .OrderBy(g => g.Key == Score ? 0 : 1)
+            .OrderBy(g => g.Key == Score ? 0 : Together(g.First()) ? 1 : 2)
             .ThenByDescending(g => g.Max(p => DriftLevel.Rank(p.Level)))
             .ThenByDescending(g => g.Max(p => p.Value ?? -1))
             .ThenBy(g => g.Key, StringComparer.Ordinal)
@@ -87,7 +90,7 @@ internal sealed class DriftTable
 
 /// <summary>What a drift point says beside its number; every part may be missing.</summary>
 internal sealed record DriftDetail(
-    string? Rule, IReadOnlyList<DriftBin>? Bins, double? P, double? AdjustedP, double? Material, long? ReferenceRows, double? ReferenceMean, double? Mean, long? Missing)
+    string? Rule, IReadOnlyList<DriftBin>? Bins, double? P, double? AdjustedP, double? Material, long? ReferenceRows, double? ReferenceMean, double? Mean, long? Missing, long? Rows = null)
 {
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
 
