@@ -103,6 +103,9 @@ internal sealed class RunSearchSql
         private readonly Dictionary<string, (string Alias, bool IsNumber)> metrics = new(StringComparer.Ordinal);
         private readonly string join;
 
+        // Where few runs lead they are sorted, so that no index over the start may offer its order: PostgreSQL would walk all runs along it.
+        private readonly string startedAt;
+
         /// <summary>What leads, and what is joined to it before the runs, so that most of what does not match costs no look-up of its run.</summary>
         private readonly StringBuilder leading = new();
         private string runId = "r.id";
@@ -115,6 +118,7 @@ internal sealed class RunSearchSql
             order = new SearchOrder(sql);
             // On SQLite a CROSS JOIN keeps the tables in the order written.
             join = of.dialect.IsPostgres ? "JOIN" : "CROSS JOIN";
+            startedAt = lead is not null && of.dialect.IsPostgres ? "(r.started_at + 0)" : "r.started_at";
             if (lead is not null)
             {
                 Lead(lead);
@@ -310,7 +314,7 @@ internal sealed class RunSearchSql
 
             if (!of.terms.Any(t => t.Entity == Entity.Attribute && t.Key == "start_time"))
             {
-                order.Add("r.started_at", SortKind.Integer, descending: true);
+                order.Add(startedAt, SortKind.Integer, descending: true);
             }
 
             if (!of.terms.Any(t => t.Entity == Entity.Attribute && t.Key == "run_id"))
@@ -345,7 +349,7 @@ internal sealed class RunSearchSql
             switch (term.Key)
             {
                 case "start_time":
-                    order.Add("r.started_at", SortKind.Integer, term.Descending);
+                    order.Add(startedAt, SortKind.Integer, term.Descending);
                     break;
                 case "end_time":
                     order.AddOptional("r.ended_at", SortKind.Integer, term.Descending);
