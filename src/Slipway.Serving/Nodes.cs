@@ -188,13 +188,18 @@ internal sealed class Nodes(Database database, Routes routes, Deployments deploy
     /// Whether every live node serves the endpoint's present revision. One that serves nothing of the endpoint contradicts nothing; one that has been silent for
     /// the duration of the lease has gone back to stable by itself, or is gone.
     /// </summary>
-    public async Task<StepAnswer> ServeAsync(string endpoint, TimeSpan lease, CancellationToken ct)
+    /// <param name="endpoint">The endpoint.</param>
+    /// <param name="lease">The duration of its lease.</param>
+    /// <param name="least">Live nodes that must serve it, at least.</param>
+    /// <param name="ct">Cancels.</param>
+    public async Task<StepAnswer> ServeAsync(string endpoint, TimeSpan lease, int least, CancellationToken ct)
     {
         var revision = await RevisionAsync(endpoint, ct);
-        var (served, silent, behind) = (0, new List<string>(), new List<string>());
+        var (served, ready, silent, behind) = (0, 0, new List<string>(), new List<string>());
         foreach (var (node, seenAt, report) in await ReadAsync(ct))
         {
             var route = report.Routes.GetValueOrDefault(endpoint);
+            ready += route?.Revision >= revision && (node == Own || Silence(node, seenAt) < Told) ? 1 : 0;
             if (route is not null && (route.Revision >= revision || route.Revision == 0))
             {
                 served++;
@@ -207,6 +212,11 @@ internal sealed class Nodes(Database database, Routes routes, Deployments deploy
             {
                 behind.Add($"{node} serves {(route is null ? "an earlier one" : $"{route.Revision}")}");
             }
+        }
+
+        if (behind.Count == 0 && ready < least)
+        {
+            return new(false, false, $"waits until {least} nodes have it loaded: {ready} {(ready == 1 ? "has" : "have")}");
         }
 
         var why = behind.Count > 0 ? $"waits until every node serves revision {revision}: {string.Join(", ", behind)}"

@@ -158,7 +158,19 @@ public sealed record RolloutStep(string Kind)
     /// <summary>warm: longest call of the loaded model that is accepted, in milliseconds, as measured when it was loaded; null: any.</summary>
     public double? MaxMillis { get; init; }
 
-    /// <summary>approve: a role that the approver must have; null: any other person with the right to approve.</summary>
+    /// <summary>warm: live nodes that must have it loaded, besides that every live one must; null: as many as there are.</summary>
+    public int? MinReady { get; init; }
+
+    /// <summary>warm: warm-up requests that the node which takes the steps sends through the loaded model, 1 to 1,000; null: 100 if their p99 is limited, else none.</summary>
+    public int? Requests { get; init; }
+
+    /// <summary>warm: largest p99 of the warm-up requests, in milliseconds; null: any.</summary>
+    public double? MaxP99Millis { get; init; }
+
+    /// <summary>approve: whether it takes another person than the one who proposed the rollout; otherwise that one may approve, with the right to.</summary>
+    public bool FourEyes { get; init; } = true;
+
+    /// <summary>approve: a role that the approver must have; null: any person with the right to approve.</summary>
     public string? Role { get; init; }
 
     /// <summary>approve: how long it waits before the rollout aborts; null: for ever. webhook: how long it is tried again; null: 10 minutes. job: how long its end is waited for; null: an hour.</summary>

@@ -190,6 +190,15 @@ internal static class RolloutFaults
             case "warm" when step.MaxMillis is <= 0:
                 yield return (".maxMillis", $"a limit of {step.MaxMillis} ms accepts no model");
                 break;
+            case "warm" when step.MaxP99Millis is not (null or (> 0 and < 1e9)):
+                yield return (".maxP99Millis", FormattableString.Invariant($"a p99 of {step.MaxP99Millis} ms accepts no model; give a positive number of milliseconds"));
+                break;
+            case "warm" when step.Requests is < 1 or > 1000:
+                yield return (".requests", $"a warm step sends 1 to 1,000 requests, this one {step.Requests}; give a number in between, or leave it out");
+                break;
+            case "warm" when step.MinReady is < 1 or > 1000:
+                yield return (".minReady", $"1 to 1,000 nodes can be ready, this step asks for {step.MinReady}; give a number in between, or leave it out");
+                break;
             case "approve" when step.Expiry <= TimeSpan.Zero:
                 yield return (".expiry", $"an approval cannot expire after {step.Expiry}");
                 break;

@@ -300,7 +300,7 @@ internal static class RolloutPlan
     public static Ruling Approve(RolloutSpec spec, RolloutStatus status, bool proposer, IReadOnlyCollection<string> roles, string cause, long now) =>
         status.Step >= spec.Steps.Count || spec.Steps[status.Step] is not { Kind: "approve" } step || status is not ({ State: RolloutState.Progressing } or { State: RolloutState.Paused, Pause: PauseReason.Approval })
             ? Refuse(status, "approve", "no step waits for an approval now")
-        : proposer ? Refuse(status, "approve", "it needs another person than the one who proposed it")
+        : proposer && step.FourEyes ? Refuse(status, "approve", "it needs another person than the one who proposed it")
         : step.Role is { } role && !roles.Contains(role, StringComparer.Ordinal) ? Refuse(status, "approve", $"the step asks for the role {role}")
         : new(Past(status, now, $"step {status.Step + 1}: {cause}"), null);
 

@@ -16,6 +16,9 @@ internal sealed class RolloutObserver(
     // When this node looked last at what takes long to read, by rollout: a look every second would read the log every second.
     private readonly ConcurrentDictionary<string, long> _looked = new(StringComparer.Ordinal);
 
+    // What warm-up requests measured, by rollout: the step waits for other nodes longer than it measures.
+    private readonly ConcurrentDictionary<string, (int Attempt, int Step, WarmUp Seen)> _warmed = new(StringComparer.Ordinal);
+
     // One look reads at most this many labelled predictions of each variant, the newest.
     private const int MaxLabelled = 50_000;
 
@@ -33,6 +36,7 @@ internal sealed class RolloutObserver(
         if (status.Ended || status.State is RolloutState.Aborting or RolloutState.RollingBack)
         {
             _looked.TryRemove(rollout.Id, out _);
+            _warmed.TryRemove(rollout.Id, out _);
             return new(now, GateState.NotAsked, null, null, null);
         }
 
@@ -44,12 +48,12 @@ internal sealed class RolloutObserver(
         var step = Present(spec, status);
         if (step is { Kind: "setWeight" } && RolloutPlan.IsSet(spec, status))
         {
-            seen = seen with { Answer = await nodes.ServeAsync(rollout.Endpoint, spec.Leased.Duration, ct) };
+            seen = seen with { Answer = await nodes.ServeAsync(rollout.Endpoint, spec.Leased.Duration, 1, ct) };
         }
         else if (step is { Kind: "warm" } && status.Weights is not null)
         {
-            var warm = Warm(rollout, step);
-            seen = seen with { Answer = warm is { Done: true } && await nodes.ServeAsync(rollout.Endpoint, spec.Leased.Duration, ct) is { Done: false } others ? others : warm };
+            var warm = await WarmAsync(rollout, step, ct);
+            seen = seen with { Answer = warm is { Done: true } && await nodes.ServeAsync(rollout.Endpoint, spec.Leased.Duration, step.MinReady ?? 1, ct) is { Done: false } others ? others : warm };
         }
         else if (step is { Kind: "webhook" })
         {
@@ -298,7 +302,7 @@ internal sealed class RolloutObserver(
     }
 
     // The route names the variant already, so every node loads it; this node says what it measured.
-    private StepAnswer? Warm(Rollout rollout, RolloutStep step)
+    private async Task<StepAnswer?> WarmAsync(Rollout rollout, RolloutStep step, CancellationToken ct)
     {
         var variant = step.Variant ?? rollout.Spec.First;
         if (routes.Find(rollout.Endpoint)?.Table?.Variants.FirstOrDefault(live => live.Name == variant) is not { } live)
@@ -308,7 +312,34 @@ internal sealed class RolloutObserver(
 
         var millis = live.Model.Traits.CallMicros / 1000;
         var measured = double.IsFinite(millis) ? FormattableString.Invariant($"{live.ModelVersion} is loaded, a call takes {millis:0.###} ms") : $"{live.ModelVersion} is loaded, its calls could not be measured";
-        return step.MaxMillis is not { } most || millis <= most ? new(true, false, measured) : new(false, true, FormattableString.Invariant($"{measured}; accepted are {most:0.###} ms"));
+        if (step.MaxMillis is { } most && !(millis <= most))
+        {
+            return new(false, true, FormattableString.Invariant($"{measured}; accepted are {most:0.###} ms"));
+        }
+
+        return (step.Requests ?? (step.MaxP99Millis is null ? 0 : 100)) is > 0 and var requests ? Judge(step, measured, await WarmUpAsync(rollout, live.Model, requests, ct)) : new(true, false, measured);
+    }
+
+    private async Task<WarmUp> WarmUpAsync(Rollout rollout, LoadedModel model, int requests, CancellationToken ct)
+    {
+        var (attempt, step) = (rollout.Status.Attempt, rollout.Status.Step);
+        if (_warmed.TryGetValue(rollout.Id, out var known) && (known.Attempt, known.Step) == (attempt, step))
+        {
+            return known.Seen;
+        }
+
+        var seen = model.TryEnter() ? await WarmUp.RunAsync(model, requests, ct) : new(0, double.NaN, "it is being unloaded");
+        _warmed[rollout.Id] = (attempt, step, seen);
+        return seen;
+    }
+
+    // A p99 that is not known is not under its limit.
+    private static StepAnswer Judge(RolloutStep step, string measured, WarmUp seen)
+    {
+        var why = seen.Fault is { } fault ? $"{measured}; warm-up request {seen.Ran + 1} failed: {fault}" : FormattableString.Invariant($"{measured}, p99 of {seen.Ran} warm-up requests {seen.P99Micros / 1000:0.###} ms");
+        return seen.Fault is not null ? new(false, true, why)
+            : step.MaxP99Millis is { } limit && !(seen.P99Micros / 1000 <= limit) ? new(false, true, FormattableString.Invariant($"{why}; accepted are {limit:0.###} ms"))
+            : new(true, false, why);
     }
 
     /// <summary>Asks a webhook once. The same attempt of a step has the same idempotency key, so that a repeated call is known to its receiver.</summary>

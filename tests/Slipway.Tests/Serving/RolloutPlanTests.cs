@@ -107,6 +107,10 @@ public sealed class RolloutPlanTests
         Assert.Equal(PauseReason.Approval, waits.Pause);
         Assert.Contains("does not skip", RolloutPlan.Promote(plan, waits, full: true, winner: null, "go", Second).Refusal);
         Assert.Contains("another person", RolloutPlan.Approve(plan, waits, proposer: true, ["approver"], "yes", Second).Refusal);
+        // Without four eyes the proposer may, but not without the role.
+        var alone = plan with { Steps = [.. plan.Steps.Select(step => step with { FourEyes = false })] };
+        Assert.NotNull(RolloutPlan.Approve(alone, waits, proposer: true, ["approver"], "yes", Second).Transition);
+        Assert.Null(RolloutPlan.Approve(alone, waits, proposer: true, [], "yes", Second).Transition);
         Assert.Contains("role approver", RolloutPlan.Approve(plan, waits, proposer: false, ["viewer"], "yes", Second).Refusal);
         Assert.Equal(6, RolloutPlan.Approve(plan, waits, proposer: false, ["approver"], "yes", Second).Transition!.Next.Step);
         Assert.Equal(RolloutState.Aborting, RolloutPlan.Next(plan, waits, new(200 * Second, GateState.NotAsked, null, null, null))!.Next.State);

@@ -14,6 +14,37 @@ public sealed class RolloutsTests
 {
     private static readonly AnalysisSpec Quick = new() { MinRequests = 20, Interval = TimeSpan.FromSeconds(1), MaxWait = TimeSpan.FromSeconds(30) };
 
+    [Fact]
+    public async Task Warm_up_measures_its_p99_and_waits_for_as_many_nodes_as_the_plan_asks_for()
+    {
+        await using var world = await ServingWorld.CreateAsync(Engine.Sqlite);
+        await ServingWorld.EndpointAsync(world);
+        var passed = await RunAsync(new("warm") { Requests = 50, MaxP99Millis = 1e6, MinReady = 1 });
+        Assert.Equal(RolloutState.Paused, passed.Status.State);
+        Assert.Contains("p99 of 50 warm-up requests ", passed.Status.Clocks[0].How);
+
+        var slow = await RunAsync(new("warm") { MaxP99Millis = 1e-6 });
+        Assert.Equal(RolloutState.Aborted, slow.Status.State);
+        Assert.Matches("p99 of 100 warm-up requests [0-9.]+ ms; accepted are 0 ms", slow.Status.Cause);
+
+        // Another node is not there, and the step does not go on without it.
+        var alone = await RunAsync(new("warm") { MinReady = 2 });
+        Assert.Equal((RolloutState.Progressing, 0), (alone.Status.State, alone.Status.Step));
+        Assert.Equal(3, new RolloutSpec { Steps = [new("warm") { MinReady = 0 }, new("warm") { Requests = 1001 }, new("warm") { MaxP99Millis = 0 }] }.Faults().Count);
+
+        async Task<Rollout> RunAsync(RolloutStep warm)
+        {
+            foreach (var open in (await world.Get<Rollouts>().ListAsync("flowers", ServingWorld.None)).Where(rollout => !rollout.Status.Ended))
+            {
+                await world.Get<Rollouts>().AbortAsync(TestWorld.Ada, open.Id, "test", ServingWorld.None);
+                await ServingWorld.StepAsync(world, open.Id);
+            }
+
+            var rollout = await world.Get<Rollouts>().ProposeAsync(TestWorld.Ada, new() { Endpoint = "flowers", Candidate = "iris/2", Spec = new() { Steps = [warm, RolloutStep.Pause()] } }, ServingWorld.None);
+            return await ServingWorld.StepAsync(world, rollout.Id);
+        }
+    }
+
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Guardrails_of_the_answers_abort_a_pause(Engine engine)
     {

@@ -60,8 +60,9 @@ internal static class RolloutWords
         "compare" when spec.Shadow is { } shadow => $"at least {Say.Count(shadow.MinPairs, "pair")}{Limits(shadow)}",
         "mirror" => step.Percent > 0 ? "its answers are never returned" : "",
         "match" when !step.Clear => Matches(step),
-        "warm" => step.MaxMillis is { } limit ? $"every node loads it; one call takes at most {Say.Latency(limit * 1000)}" : "every node loads it",
-        "approve" => "by somebody who did not propose the rollout" + (step.Expiry is { } expiry ? $"; aborts after {TimeAgo.Span(expiry)}" : ""),
+        "warm" => (step.MinReady is { } least ? $"every node loads it, at least {least}" : "every node loads it")
+            + (step.MaxMillis is { } limit ? $"; one call takes at most {Say.Latency(limit * 1000)}" : "") + (step.MaxP99Millis is { } p99 ? $"; p99 of the warm-up at most {Say.Latency(p99 * 1000)}" : ""),
+        "approve" => (step.FourEyes ? "by somebody who did not propose the rollout" : "by anybody with the right to") + (step.Expiry is { } expiry ? $"; aborts after {TimeAgo.Span(expiry)}" : ""),
         "webhook" => $"goes on with a 2xx, tried for {TimeAgo.Span(step.Expiry ?? TimeSpan.FromMinutes(10))}; a refusal {(step.CountsAsFailure ? "aborts" : "is only noted")}",
         "job" => $"goes on when its run succeeds, waited for {TimeAgo.Span(step.Expiry ?? TimeSpan.FromHours(1))}; a failed run {(step.CountsAsFailure ? "aborts" : "is only noted")}",
         _ => "",
