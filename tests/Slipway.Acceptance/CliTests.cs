@@ -25,7 +25,7 @@ public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer
         "endpoint list -o xml",
         "rollout list --frob",
         "version show flights",
-        "rollout propose late flights/2 --steps ten",
+        "rollout start late flights/2 --steps ten",
     ]);
 
     [Fact]
@@ -104,7 +104,10 @@ public sealed class CliTests(RunningServer server) : IClassFixture<RunningServer
             "label status flowers",
             "endpoint predictions flowers --columns PREDICTION,VARIANT,VERSION,STATUS",
             "gate request iris/2 --policy good-enough -o name",
-            "rollout propose flowers iris/2 --steps 50,100 --hold",
+            "rollout plan --rate 0.1 --effect 0.01 --per-day 20000",
+            "rollout size --rate 0.1 --effect 0.01 --per-day 20000 -o name",
+            "rollout plan",
+            "rollout start flowers iris/2 --steps 50,100 --hold",
             "rollout list --endpoint flowers",
             "status",
             "endpoint delete flowers",

@@ -162,8 +162,15 @@ public sealed class RolloutRouteTests(RunningServer server) : IClassFixture<Runn
 
     private async Task EndAsync(string id)
     {
-        using var aborted = await http.PostAsJsonAsync($"/api/v1/rollouts/{id}/abort", new { reason = "the test is over" }, Stop);
-        Assert.True(aborted.IsSuccessStatusCode);
+        // Both forms are one command: the second one with the key of the first is a repetition, and another command with it is refused.
+        var key = $"end-{id}";
+        foreach (var (path, expected) in new[] { (":abort", HttpStatusCode.OK), ("/abort", HttpStatusCode.OK), (":retry", HttpStatusCode.Conflict) })
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Post, new Uri($"/api/v1/rollouts/{id}{path}", UriKind.Relative)) { Content = JsonContent.Create(new { reason = "the test is over" }) };
+            request.Headers.Add("Idempotency-Key", key);
+            using var answer = await http.SendAsync(request, Stop);
+            Assert.Equal(expected, answer.StatusCode);
+        }
     }
 
     private async Task<string> AskAsync(string endpoint, string entity)

@@ -25,8 +25,7 @@ internal static class RolloutCommand
             new Verb("list", "Lists rollouts, newest first", "slipway rollout list", "slipway rollout list --endpoint late")
                 .With(endpoint, limit)
                 .Does(globals, terminal, s => s.ListAsync($"rollouts{Query.Of(("endpoint", s.Value(endpoint)))}", s.Value(limit), Columns)),
-            RolloutSizeVerb.Build(globals, terminal),
-            Propose(globals, terminal),
+            Start(globals, terminal),
             Show(globals, terminal),
             new Verb("timeline", "Lists what happened to a rollout", "slipway rollout timeline 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway rollout timeline 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
                 .With(rollout, limit)
@@ -36,9 +35,8 @@ internal static class RolloutCommand
                 .Does(globals, terminal, s => s.ListAsync($"rollouts/{s.About("rollouts", s.Value(rollout), "id")}/nodes", s.Value(limit), new("NODE", "node"), new("LIVE", e => Output.At(e, "live").GetBoolean() ? "yes" : "no"), new("REVISION", "revision"), new("CURRENT", e => Output.At(e, "current").GetBoolean() ? "yes" : "no"), new("SERVES", e => Shares(Output.At(e, "shares"))), new("TAKES THE STEPS", e => Output.At(e, "drives").GetBoolean() ? "yes" : "no"), new("WHY", "why"))),
             Watch(globals, terminal),
             DeclaredCommands.Lint(globals, terminal),
-            Plan(globals, terminal),
+            RolloutPlanVerb.Build(globals, terminal),
             Explain(globals, terminal),
-            Act(globals, terminal, "start", "Starts a proposed rollout", _ => new { }),
             Act(globals, terminal, "resume", "Goes on with a paused rollout", _ => new { }),
             Promote(globals, terminal),
             Approve(globals, terminal),
@@ -49,9 +47,9 @@ internal static class RolloutCommand
         };
     }
 
-    private static Verb Propose(Globals globals, Terminal terminal)
+    private static Verb Start(Globals globals, Terminal terminal)
     {
-        var endpoint = Opt.Name("endpoint");
+        var endpoint = new Argument<string>("endpoint") { Description = "The endpoint; or the id of a rollout that was held, alone" };
         var version = new Argument<string?>("version") { Description = "The candidate, for example flights/8; a file may name it", Arity = ArgumentArity.ZeroOrOne };
         var steps = new Option<string>("--steps") { Description = "The candidate's shares in percent; after each below 100 an analysis decides", DefaultValueFactory = _ => "10,50,100" };
         var file = new Option<string?>("--file", "-f") { Description = "The whole plan as YAML of kind Rollout or as JSON, instead of --steps; - for standard input" };
@@ -61,10 +59,16 @@ internal static class RolloutCommand
         var hold = new Option<bool>("--hold") { Description = "Do not start by itself" };
         var other = new Option<bool>("--allow-other-inputs") { Description = "Start although the candidate takes other inputs than stable: callers send what it takes" };
         var (wait, timeout) = (Opt.Wait(), Opt.Timeout());
-        return new Verb("propose", "Proposes a version as the next one of an endpoint", "slipway rollout propose late flights/8 --steps 5,25,100 --quality auc --wait --timeout 2h", "slipway rollout propose late -f canary.yaml")
+        var start = new Verb("start", "Starts a rollout of a version on an endpoint, once its gate is granted", "slipway rollout start late flights/8 --steps 5,25,100 --quality auc --wait --timeout 2h", "slipway rollout start late -f canary.yaml")
             .With(endpoint, version, steps, file, policy, requests, quality, hold, other, wait, timeout)
             .Does(globals, terminal, async s =>
             {
+                if (s.Value(version) is null && s.Value(file) is null && IsId(s.Value(endpoint)!))
+                {
+                    var held = await s.Client.PostAsync<JsonElement>($"rollouts/{s.About("rollouts", s.Value(endpoint), "id")}/start", new { }, s.Stop);
+                    return await EndAsync(s, held, s.Value(wait), s.Value(timeout)!);
+                }
+
                 object spec;
                 var (candidate, gate) = (s.Value(version), s.Value(policy));
                 if (s.Value(file) is { } plan && !plan.EndsWith(".json", StringComparison.OrdinalIgnoreCase) && await DeclaredCommands.ReadAsync(s, plan) is var items)
@@ -83,7 +87,12 @@ internal static class RolloutCommand
                 var proposed = await s.Client.PostAsync<JsonElement>($"rollouts", new { endpoint = s.Value(endpoint), candidate, policy = gate, spec }, s.Stop);
                 return await EndAsync(s, proposed, s.Value(wait), s.Value(timeout)!);
             });
+        start.Aliases.Add("propose");
+        return start;
     }
+
+    // As ids are minted. An endpoint of such a name is meant where a version or a file stands beside it.
+    private static bool IsId(string text) => text.Length == 32 && text.All(char.IsAsciiHexDigitLower);
 
     private static object Canary(string steps, int? requests, string[] quality, bool hold, bool allowOtherInputs)
     {
@@ -215,7 +224,7 @@ internal static class RolloutCommand
     private static Verb Approve(Globals globals, Terminal terminal)
     {
         var because = new Option<string?>("--because", "-m") { Description = "Why" };
-        return Act(globals, terminal, "approve", "Ends a step that waits for another person than the one who proposed it", s => new { reason = s.Value(because) }).With(because);
+        return Act(globals, terminal, "approve", "Ends a step that waits for an approval", s => new { reason = s.Value(because) }).With(because);
     }
 
     private static Verb Show(Globals globals, Terminal terminal)
@@ -226,20 +235,6 @@ internal static class RolloutCommand
             .Does(globals, terminal, s => s.ShowAsync($"rollouts/{s.About("rollouts", s.Value(rollout), "id")}", [.. Columns.Select(c => c with { Wide = false }), new("STEPS", e => string.Join('\n', Steps(e, s.Terminal.Clock.GetUtcNow()))), new("ANALYSIS", e => string.Join('\n', Checks(e)))]));
         show.Aliases.Add("status");
         return show;
-    }
-
-    private static Verb Plan(Globals globals, Terminal terminal)
-    {
-        var file = new Argument<string>("file") { Description = "YAML of kind Rollout, or - for standard input" };
-        return new Verb("plan", "Says step by step what a file would do, without a server", "slipway rollout plan canary.yaml", "slipway rollout plan canary.yaml -o json")
-            .With(file)
-            .Does(globals, terminal, async s =>
-            {
-                var rollouts = (await DeclaredCommands.ReadAsync(s, s.Value(file))).Select(item => item.Rollout).OfType<ProposeRollout>().ToList();
-                var rows = rollouts.SelectMany(rollout => rollout.Spec.Planned().Steps.Select((step, i) => JsonSerializer.SerializeToElement(new { endpoint = rollout.Endpoint, step = i + 1, kind = step.Kind, does = step.Words }))).ToList();
-                s.Out.List(rows, more: false, new("ENDPOINT", "endpoint"), new("STEP", "step"), new("KIND", "kind"), new("DOES", "does"));
-                return ExitCodes.Done;
-            });
     }
 
     private static Verb Explain(Globals globals, Terminal terminal)

@@ -121,25 +121,32 @@ internal static class ServingApi
         });
         api.Put("/rollouts/{rollout}/plan", Permissions.DeploymentCreate, async c =>
             await c.Of<Rollouts>().EditAsync(c.Actor, c["rollout"], await c.BodyAsync<RolloutSpec>(), c.Stop, Key(c)));
-        api.Post("/rollouts/{rollout}/start", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().StartAsync(c.Actor, c["rollout"], c.Stop, Key(c)));
-        api.Post("/rollouts/{rollout}/pause", Permissions.DeploymentCreate, async c =>
+        Command("start", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().StartAsync(c.Actor, c["rollout"], c.Stop, Key(c)));
+        Command("pause", Permissions.DeploymentCreate, async c =>
             await c.Of<Rollouts>().PauseAsync(c.Actor, c["rollout"], (await c.BodyAsync<Because>()).Reason ?? $"{c.Actor.Name} paused it", c.Stop, Key(c)));
-        api.Post("/rollouts/{rollout}/resume", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().ResumeAsync(c.Actor, c["rollout"], c.Stop, Key(c)));
-        api.Post("/rollouts/{rollout}/promote", Permissions.DeploymentCreate, async c =>
+        Command("resume", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().ResumeAsync(c.Actor, c["rollout"], c.Stop, Key(c)));
+        Command("promote", Permissions.DeploymentCreate, async c =>
         {
             var body = await c.BodyAsync<Promote>();
             return await c.Of<Rollouts>().PromoteAsync(c.Actor, c["rollout"], body.Full, c.Stop, body.Winner, Key(c), body.Reason);
         });
-        api.Post("/rollouts/{rollout}/approve", Permissions.ApprovalGrant, async c =>
+        Command("approve", Permissions.ApprovalGrant, async c =>
             await c.Of<Rollouts>().ApproveAsync(c.Actor, c["rollout"], (await c.BodyAsync<Because>()).Reason, c.Stop, Key(c)));
-        api.Post("/rollouts/{rollout}/abort", Permissions.DeploymentRollback, async c =>
+        Command("abort", Permissions.DeploymentRollback, async c =>
             await c.Of<Rollouts>().AbortAsync(c.Actor, c["rollout"], (await c.BodyAsync<Because>()).Reason ?? $"{c.Actor.Name} aborted it", c.Stop, Key(c)));
-        api.Post("/rollouts/{rollout}/retry", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().RetryAsync(c.Actor, c["rollout"], c.Stop, Key(c)));
-        api.Post("/rollouts/{rollout}/undo", Permissions.DeploymentRollback, async c =>
+        Command("retry", Permissions.DeploymentCreate, async c => await c.Of<Rollouts>().RetryAsync(c.Actor, c["rollout"], c.Stop, Key(c)));
+        Command("undo", Permissions.DeploymentRollback, async c =>
         {
             var body = await c.BodyAsync<Undo>();
             return await c.Of<Rollouts>().UndoAsync(c.Actor, c["rollout"], body.To, body.Reason, c.Stop, Key(c));
         });
+
+        // The second form is that of custom methods on a resource (AIP-136); both are one command with one right.
+        void Command(string verb, string permission, Func<Call, Task<object?>> handle)
+        {
+            api.Post($"/rollouts/{{rollout}}/{verb}", permission, handle);
+            api.Post($"/rollouts/{{rollout}}:{verb}", permission, handle);
+        }
     }
 
     private static string? Key(Call c) => c.Http.Request.Headers["Idempotency-Key"] is { Count: > 0 } values
