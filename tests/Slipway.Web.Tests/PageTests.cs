@@ -13,6 +13,7 @@ public sealed class PageTests
         var page = world.Render<AuditPage>();
 
         page.WaitForElement("[data-state=empty]");
+        Assert.NotEmpty(page.FindAll("header.page-head button"));
         Assert.Equal("Nothing has happened yet", page.Find("h2").TextContent);
         Assert.Equal("slipway demo", page.Find("pre").TextContent);
     }
@@ -25,6 +26,7 @@ public sealed class PageTests
         var page = world.Render<AuditPage>();
 
         Assert.Contains(Permissions.AuditRead, page.WaitForElement("[data-state=denied]").TextContent, StringComparison.Ordinal);
+        Assert.Empty(page.FindAll("header.page-head button"));
     }
 
     [Fact]
