@@ -49,7 +49,7 @@ internal static class MonitorCommand
                 .Does(globals, terminal, s => s.ListAsync(
                     $"monitors/{s.About("monitors", s.Value(monitor), "id")}/points{Query.Of(("metric", s.Value(metric)), ("column", s.Value(column)))}", s.Value(limit),
                     new("WINDOW", "windowStart"), new("METRIC", "metric"), new("COLUMN", "column"), new("VALUE", e => Output.Rounded(Output.At(e, "value"))), new("N", "n"), new("STATE", "state"),
-                    new("LEVEL", "level"), new("LIMIT", e => Limits(e)), new("PHASE", "phase"), new("LATE", "lateRows", wide: true), new("REVISION", "revision", wide: true), new("WHY", "why", wide: true))),
+                    new("LEVEL", "level"), new("LIMIT", e => Limits(e)), new("PHASE", "phase"), new("PARTIAL", "partial", wide: true), new("LATE", "lateRows", wide: true), new("REVISION", "revision", wide: true), new("WHY", "why", wide: true))),
             Merged(globals, terminal),
             new Verb("stream", "Shows where the stream detector of errors stands", "slipway monitor stream 0193a7c2f0d27f3c9a41b6d0a2e5c001", "slipway monitor stream 0193a7c2f0d27f3c9a41b6d0a2e5c001 -o json")
                 .With(monitor)
@@ -98,7 +98,8 @@ internal static class MonitorCommand
         var score = new Option<string?>("--score") { Description = "Column of the score, the predicted number or class; of classes also the start of the columns SCORE.CLASS with probabilities", HelpName = "column" };
         var target = new Option<string?>("--target") { Description = "Column of what came true", HelpName = "column" };
         var window = new Option<string?>("--window") { Description = "How event time is cut; a week against a reference, a day without one" };
-        window.AcceptOnlyFromAmong("day", "hour", "week", "month");
+        window.AcceptOnlyFromAmong("day", "hour", "week", "month", "quarter");
+        var zone = new Option<string?>("--time-zone") { Description = "Whose calendar windows follow, such as Europe/Berlin; UTC when absent", HelpName = "zone" };
         var lateness = new Option<int?>("--lateness") { Description = "Minutes that predictions may come late before a window is final; 60 when absent", HelpName = "minutes" };
         var recompute = new Option<bool>("--recompute-late") { Description = "Measure a window again when predictions come later still" };
         var query = new Option<string?>("--query") { Description = "Of rankings: which predictions answer one query: request, entity, or the feature (or column of --reference) that holds its number; request when absent", HelpName = "column" };
@@ -123,7 +124,7 @@ internal static class MonitorCommand
             "create", "Watches a version on an endpoint",
             "slipway monitor create late flights/3 --reference dataset:validation@v3 --score p --target late",
             "slipway monitor create prices prices/1 --reference sold.csv --type regression --score predicted --target price --window day --watch area age")
-            .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, lateness, recompute, watch, segment, by, shadow, limits, together, stream, input)
+            .With(endpoint, version, reference, type, score, target, query, depth, horizon, season, lower, upper, window, zone, lateness, recompute, watch, segment, by, shadow, limits, together, stream, input)
             .Does(globals, terminal, async s =>
             {
                 var monitor = new
@@ -133,7 +134,7 @@ internal static class MonitorCommand
                     type = s.Value(type),
                     score = s.Value(score),
                     target = s.Value(target),
-                    window = Rule(s.Value(window), s.Value(lateness), s.Value(recompute), s.Value(reference) is null ? "day" : "week"),
+                    window = Rule(s.Value(window), s.Value(zone), s.Value(lateness), s.Value(recompute), s.Value(reference) is null ? "day" : "week"),
                     query = s.Value(reference) is not null && s.Value(query) is not ("request" or "entity") ? s.Value(query) : null,
                     lower = s.Value(lower),
                     upper = s.Value(upper),
@@ -186,22 +187,22 @@ internal static class MonitorCommand
         return said.Count == 0 ? null : said;
     }
 
-    private static object? Rule(string? period, int? minutes, bool recompute, string otherwise)
+    private static object? Rule(string? period, string? zone, int? minutes, bool recompute, string otherwise)
     {
-        if (period is null && minutes is null && !recompute)
+        if (period is null && zone is null && minutes is null && !recompute)
         {
             return null;
         }
 
         period ??= otherwise;
-        return new { period = period == "hour" ? "hours" : period, hours = period == "hour" ? 1 : 0, lateness = TimeSpan.FromMinutes(minutes ?? 60).ToString("c"), recomputeLate = recompute };
+        return new { period = period == "hour" ? "hours" : period, hours = period == "hour" ? 1 : 0, lateness = TimeSpan.FromMinutes(minutes ?? 60).ToString("c"), recomputeLate = recompute, timeZone = zone };
     }
 
     private static Verb Merged(Globals globals, Terminal terminal)
     {
         var (monitor, limit) = (Opt.Id("monitor"), Opt.Limit());
         var period = new Option<string>("--period") { Description = "What windows are put together to", DefaultValueFactory = _ => "day" };
-        period.AcceptOnlyFromAmong("window", "day", "week", "month");
+        period.AcceptOnlyFromAmong("window", "day", "week", "month", "quarter");
         var against = new Option<string>("--against") { Description = "What each period is compared with; trailing is the seven before", DefaultValueFactory = _ => "reference" };
         against.AcceptOnlyFromAmong("reference", "previous", "trailing", "last-week");
         var column = new Option<string?>("--column") { Description = "Only this feature" };

@@ -77,7 +77,7 @@ internal sealed class MonitorRow
 /// <summary>A point as the table keeps it.</summary>
 internal sealed class PointRow
 {
-    public const string Columns = "p.start_us AS StartUs, p.end_us AS EndUs, metric AS Metric, column_name AS ColumnName, p.revision AS Revision, value AS Value, n AS N, state AS State, level AS Level, lower_limit AS LowerLimit, upper_limit AS UpperLimit, standard_error AS StandardError, coverage AS Coverage, p.label_version AS LabelVersion, why AS Why, detail AS Detail, p.made_us AS MadeUs, w.phase AS Phase, w.late_rows AS LateRows";
+    public const string Columns = "p.start_us AS StartUs, p.end_us AS EndUs, metric AS Metric, column_name AS ColumnName, p.revision AS Revision, value AS Value, n AS N, state AS State, level AS Level, lower_limit AS LowerLimit, upper_limit AS UpperLimit, standard_error AS StandardError, coverage AS Coverage, p.label_version AS LabelVersion, why AS Why, detail AS Detail, p.made_us AS MadeUs, w.phase AS Phase, w.late_rows AS LateRows, w.partial AS Partial";
 
     /// <summary>Points with the state of their windows.</summary>
     public const string From = "monitoring_points p LEFT JOIN monitoring_windows w ON w.monitor = p.monitor AND w.start_us = p.start_us";
@@ -120,11 +120,14 @@ internal sealed class PointRow
 
     public long? LateRows { get; set; }
 
+    public long? Partial { get; set; }
+
     public MonitorPoint Read() => new(
         Time.FromMicros(StartUs), Time.FromMicros(EndUs), Metric, ColumnName.Length == 0 ? null : ColumnName, Value, N, State, LowerLimit, UpperLimit, Why, Detail, Level, (int)Revision, StandardError, Coverage)
     {
         Phase = Phase ?? WindowPhase.Final,
         LateRows = LateRows ?? 0,
+        Partial = Partial is > 0,
     };
 
     public static Task InsertAsync(Tx tx, string monitor, MonitorPoint p, long labelVersion, long madeUs) => tx.ExecuteAsync(
@@ -189,9 +192,12 @@ internal sealed class WindowRow
 
     public long MadeUs { get; set; }
 
+    /// <summary>1 when the data begin or end in it; written once, when it is judged.</summary>
+    public long Partial { get; set; }
+
     public static Task InsertAsync(Tx tx, string monitor, WindowRow row) => tx.ExecuteAsync(
-        "INSERT INTO monitoring_windows (monitor, start_us, end_us, phase, revision, final_rows, measured_rows, late_rows, label_version, made_us) VALUES (@monitor, @StartUs, @EndUs, @Phase, @Revision, @FinalRows, @MeasuredRows, @LateRows, @LabelVersion, @MadeUs)",
-        new { monitor, row.StartUs, row.EndUs, row.Phase, row.Revision, row.FinalRows, row.MeasuredRows, row.LateRows, row.LabelVersion, row.MadeUs });
+        "INSERT INTO monitoring_windows (monitor, start_us, end_us, phase, revision, final_rows, measured_rows, late_rows, label_version, made_us, partial) VALUES (@monitor, @StartUs, @EndUs, @Phase, @Revision, @FinalRows, @MeasuredRows, @LateRows, @LabelVersion, @MadeUs, @Partial)",
+        new { row.Partial, monitor, row.StartUs, row.EndUs, row.Phase, row.Revision, row.FinalRows, row.MeasuredRows, row.LateRows, row.LabelVersion, row.MadeUs });
 
     /// <summary>Moves a window to its next revision, unless somebody else has in the meantime.</summary>
     public static async Task<bool> MoveAsync(Tx tx, string monitor, WindowRow before, WindowRow after) => await tx.ExecuteAsync(

@@ -16,8 +16,6 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
     /// <summary>Windows without rows behind the last prediction of a version that are written before the monitor waits for the next one.</summary>
     private const int EmptyWindows = 8;
     private const int CachedReferences = 64;
-    /// <summary>A window counts as full when its first prediction comes in this part of it.</summary>
-    private const int PartOfFull = 20;
     private static readonly TimeSpan ClockSkew = TimeSpan.FromMinutes(5);
     private static readonly TimeSpan SettledAfter = TimeSpan.FromMinutes(1);
     private readonly ConcurrentDictionary<string, SemaphoreSlim> turns = new(StringComparer.Ordinal);
@@ -100,9 +98,9 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
             {
                 try
                 {
-                    bool full = monitor.NextUs is not null || Time.FromMicros(first) - start <= config.Window.Length / PartOfFull;
+                    bool full = monitor.NextUs is not null || Time.FromMicros(first) - start <= config.Window.Length / WindowRule.PartOfFull;
                     Adopted? adopted = monitor.Reference.Length == 0 && full ? await AdoptAsync(monitor, config, start, ct) : null;
-                    written += await CloseAsync(monitor, adopted?.Told ?? config, adopted is null ? reference : MonitorReference.None(adopted.Told.Type), start, watermark, adopted, ct);
+                    written += await CloseAsync(monitor, adopted?.Told ?? config, adopted is null ? reference : MonitorReference.None(adopted.Told.Type), start, watermark, config.Window.Cuts(start, Time.FromMicros(first), Time.FromMicros(last)), adopted, ct);
                     if (adopted is not null)
                     {
                         monitor = await FindAsync(monitor.Id, ct) ?? throw SlipwayException.NotFound("monitor", monitor.Id, "slipway monitor list");
@@ -161,7 +159,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
         return turns.Count == 0 ? due : barrier.Due;
     }
 
-    private async Task<int> CloseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, DateTimeOffset watermark, Adopted? adopted, CancellationToken ct)
+    private async Task<int> CloseAsync(MonitorRow monitor, MonitorConfig config, MonitorReference reference, DateTimeOffset start, DateTimeOffset watermark, bool partial, Adopted? adopted, CancellationToken ct)
     {
         (WindowMeasure measure, long version) = await MeasureAsync(monitor, config, reference, start, ct);
         // Until something tells what the model predicts, its performance has no name.
@@ -179,7 +177,7 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
                 }
 
                 await PointRow.ForgetAsync(tx, monitor.Id, expected);
-                await WindowRow.InsertAsync(tx, monitor.Id, Measured(config, start, WindowPhase.Final, measure, version, now));
+                await WindowRow.InsertAsync(tx, monitor.Id, Measured(config, start, WindowPhase.Final, measure, version, now, partial));
                 await WindowSketches.StoreAsync(tx, monitor.Id, expected, Time.ToMicros(config.Window.EndOf(start)), measure.Sketches());
                 foreach (MonitorPoint point in points)
                 {
@@ -270,8 +268,9 @@ internal sealed class MonitorWork(Database database, IBlobStore blobs, Journal j
 
     private static string Reason(Exception e) => e is SlipwayException s ? s.Sentence : $"{e.GetType().Name}: {e.Message}";
 
-    private static WindowRow Measured(MonitorConfig config, DateTimeOffset start, string phase, WindowMeasure measure, long labelVersion, long now) => new()
+    private static WindowRow Measured(MonitorConfig config, DateTimeOffset start, string phase, WindowMeasure measure, long labelVersion, long now, bool partial = false) => new()
     {
+        Partial = partial ? 1 : 0,
         StartUs = Time.ToMicros(start),
         EndUs = Time.ToMicros(config.Window.EndOf(start)),
         Phase = phase,

@@ -148,7 +148,7 @@ public sealed class Monitors
     /// read again. Nothing of it alerts.
     /// </summary>
     /// <param name="monitorId">The monitor.</param>
-    /// <param name="period">`window` (each window by itself), `day`, `week` or `month`.</param>
+    /// <param name="period">`window` (each window by itself), `day`, `week`, `month` or `quarter`, in the monitor's time zone.</param>
     /// <param name="against">A value of <see cref="Against"/>.</param>
     /// <param name="column">One feature; null is all of them and the outputs.</param>
     /// <param name="from">First start of a window, or null.</param>
@@ -166,8 +166,10 @@ public sealed class Monitors
             "day" => WindowRule.Day(),
             "week" => WindowRule.Week(),
             "month" => WindowRule.Month(),
-            _ => throw SlipwayException.Invalid("the windows cannot be put together", $"the period is '{period}'", "name window, day, week or month"),
+            "quarter" => WindowRule.Quarter(),
+            _ => throw SlipwayException.Invalid("the windows cannot be put together", $"the period is '{period}'", "name window, day, week, month or quarter"),
         };
+        rule = rule with { TimeZone = config.Window.TimeZone };
         if (!Against.All.Contains(against, StringComparer.Ordinal))
         {
             throw SlipwayException.Invalid("the windows cannot be compared", $"they are to be compared with '{against}'", $"name one of {string.Join(", ", Against.All)}");

@@ -198,7 +198,8 @@ public static class MultivariateDrift
             Error = value.Error,
             Lower = lower,
             Upper = upper,
-            Why = report.CurrentRows > 2 * windows.Rows || 2 * report.CurrentRows < windows.Rows ? $"the limits come from windows of {windows.Rows} rows, the value from {report.CurrentRows}" : null,
+            Why = report.CurrentRows > 2 * windows.Rows || 2 * report.CurrentRows < windows.Rows ? $"the limits come from windows of {windows.Rows} rows, the value from {report.CurrentRows}"
+                : material is not null && upper >= 1 ? "windows of the reference are told from the rest of it as well as can be: nothing can alert" : null,
         };
     }
 

@@ -76,8 +76,10 @@ public static class Chunks
         var chunks = new List<Chunk>();
         for (int first = 0; first < times.Count;)
         {
-            (string key, DateTime start, DateTime stop) = PeriodOf(TimeZoneInfo.ConvertTime(times[first], calendar).DateTime, period);
-            DateTimeOffset from = Instant(start, calendar), to = Instant(stop, calendar);
+            DateTimeOffset at = TimeZoneInfo.ConvertTime(times[first], calendar);
+            (string key, DateTime start, DateTime stop) = PeriodOf(at.DateTime, period);
+            // The hour that a clock repeats is two hours, and not one.
+            DateTimeOffset from = period == "hour" ? new DateTimeOffset(start, at.Offset) : Instant(start, calendar), to = period == "hour" ? from.AddHours(1) : Instant(stop, calendar);
             int end = first;
             while (end < times.Count && times[end] < to)
             {
@@ -104,7 +106,8 @@ public static class Chunks
         return chunks;
     }
 
-    private static (string Key, DateTime Start, DateTime Stop) PeriodOf(DateTime at, string period)
+    /// <summary>The calendar period of a local time.</summary>
+    internal static (string Key, DateTime Start, DateTime Stop) PeriodOf(DateTime at, string period)
     {
         switch (period)
         {
@@ -127,10 +130,10 @@ public static class Chunks
         }
     }
 
-    private static DateTimeOffset Instant(DateTime local, TimeZoneInfo zone)
+    /// <summary>The instant at which a local time begins: behind the jump where a clock change skips it, and the first of two where it repeats it.</summary>
+    internal static DateTimeOffset Instant(DateTime local, TimeZoneInfo zone)
     {
-        // An hour that a clock change skips begins when the clock has jumped.
         DateTime valid = zone.IsInvalidTime(local) ? local.AddHours(1) : local;
-        return new DateTimeOffset(valid, zone.GetUtcOffset(valid));
+        return new DateTimeOffset(valid, zone.IsAmbiguousTime(valid) ? zone.GetAmbiguousTimeOffsets(valid).Max() : zone.GetUtcOffset(valid));
     }
 }

@@ -46,6 +46,9 @@ public sealed record MonitorPoint(
     /// <summary>Rows that came behind the window's lateness. With `recomputeLate` the newest revision counts them, otherwise no number does.</summary>
     public long LateRows { get; init; }
 
+    /// <summary>Whether the version's predictions begin or end inside the window (of calendar periods), so that it holds less than a whole one.</summary>
+    public bool Partial { get; init; }
+
     /// <summary>Whether the value is far enough inside its limits to resolve a firing rule. Known when the point is made; it is not stored.</summary>
     internal bool Clear { get; init; } = true;
 }

@@ -19,6 +19,53 @@ public sealed class MonitorsTests
         Assert.Equal(new DateTimeOffset(1969, 12, 29, 0, 0, 0, TimeSpan.Zero), WindowRule.Week().StartOf(new DateTimeOffset(1970, 1, 1, 0, 0, 0, TimeSpan.Zero)));
     }
 
+    [Fact]
+    public void Windows_follow_the_clock_of_their_zone()
+    {
+        WindowRule berlin = WindowRule.Day() with { TimeZone = "Europe/Berlin" };
+        // Clocks go forward on 2026-03-29 and back on 2026-10-25: days of 23 and 25 hours.
+        DateTimeOffset spring = new(2026, 3, 28, 23, 0, 0, TimeSpan.Zero), autumn = new(2026, 10, 24, 22, 0, 0, TimeSpan.Zero);
+        Assert.Equal((spring, spring.AddHours(23)), (berlin.StartOf(spring.AddHours(12)), berlin.EndOf(spring)));
+        Assert.Equal((autumn, autumn.AddHours(25)), (berlin.StartOf(autumn.AddHours(24.5)), berlin.EndOf(autumn)));
+        Assert.Equal(spring.AddHours(-24), berlin.StartOf(spring.AddTicks(-1)));
+        WindowRule quarter = WindowRule.Quarter() with { TimeZone = "America/New_York" };
+        DateTimeOffset april = new(2026, 4, 1, 4, 0, 0, TimeSpan.Zero);
+        Assert.Equal((april, new DateTimeOffset(2026, 7, 1, 4, 0, 0, TimeSpan.Zero)), (quarter.StartOf(april.AddDays(50)), quarter.EndOf(april)));
+        Assert.Equal(new DateTimeOffset(2026, 1, 1, 5, 0, 0, TimeSpan.Zero), quarter.StartOf(april.AddTicks(-1)));
+        Assert.Equal(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero), WindowRule.Quarter().StartOf(april.AddDays(-2)));
+        // In Havana midnight comes twice when clocks go back; the day begins with the first one. In Cairo it is skipped when they go forward.
+        WindowRule havana = WindowRule.Day() with { TimeZone = "America/Havana" }, cairo = WindowRule.Day() with { TimeZone = "Africa/Cairo" };
+        DateTimeOffset twice = new(2026, 11, 1, 4, 0, 0, TimeSpan.Zero), skipped = new(2026, 4, 23, 22, 0, 0, TimeSpan.Zero);
+        Assert.Equal((twice, twice, twice.AddHours(25)), (havana.StartOf(twice), havana.StartOf(twice.AddHours(1.5)), havana.EndOf(twice)));
+        Assert.Equal((skipped, skipped.AddHours(23)), (cairo.StartOf(skipped.AddMinutes(1)), cairo.EndOf(skipped)));
+        Assert.Equal((twice, twice.AddHours(25)), (havana.EndOf(havana.StartOf(twice.AddTicks(-1))), havana.StartOf(twice.AddHours(25))));
+        WindowRule half = WindowRule.Every(1) with { TimeZone = "Asia/Kolkata" };
+        Assert.Equal(new DateTimeOffset(2026, 1, 1, 6, 30, 0, TimeSpan.Zero), half.StartOf(new DateTimeOffset(2026, 1, 1, 7, 29, 0, TimeSpan.Zero)));
+        Assert.Equal("this machine knows no time zone 'Mars/Olympus'", Assert.Throws<SlipwayException>(() => (WindowRule.Day() with { TimeZone = "Mars/Olympus" }).Validate()).Why);
+        // The hour that Berlin's clocks repeat is two windows of rows.
+        DateTimeOffset[] times = [.. Enumerable.Range(0, 4).Select(i => autumn.AddHours(2).AddMinutes(30 * i))];
+        Assert.Equal([2, 2], Chunks.ByPeriod(times, "hour", TimeZoneInfo.FindSystemTimeZoneById("Europe/Berlin")).Select(c => c.Rows));
+    }
+
+    [Fact]
+    public async Task Window_that_the_data_cut_is_partial()
+    {
+        await using var world = await TestWorld.CreateAsync(Engine.Sqlite);
+        Monitor monitor = await world.Get<Monitors>().WatchAsync(TestWorld.Ada, Traffic.Watch(window: WindowRule.Week(TimeSpan.Zero) with { TimeZone = "America/New_York" }), Ct);
+        foreach (int day in new[] { 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14 })
+        {
+            Traffic.Day(world, day, 60);
+        }
+
+        Traffic.Tick(world, 22);
+        await world.Get<Monitors>().EvaluateAsync(monitor.Id, Ct);
+        MonitorPoint[] rows = [.. (await world.Get<Monitors>().PointsAsync(monitor.Id, Ct)).Where(p => p.Metric == "rows").OrderBy(p => p.WindowStart)];
+        Assert.Equal(Traffic.Monday.AddHours(5), rows[0].WindowStart);
+        // From Thursday on, a whole week, and one of less than a day.
+        Assert.Equal([true, false, true], rows.Take(3).Select(p => p.Partial));
+        Assert.Equal(720, rows.Sum(p => p.Value ?? 0));
+    }
+
     [Theory, MemberData(nameof(Engines.All), MemberType = typeof(Engines))]
     public async Task Watching_twice_gives_one_monitor_and_another_reference_conflicts(Engine engine)
     {

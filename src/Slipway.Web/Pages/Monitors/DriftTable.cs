@@ -40,13 +40,14 @@ internal sealed class DriftTable
     public static bool Together(MonitorPoint point) => point.Metric is "reconstruction_error" or "domain_auc" or "mmd";
 
     /// <summary>The row of a drift point.</summary>
-    public static string RowOf(MonitorPoint point) => Together(point) ? $"all features: {MetricNames.Of(point.Metric)}" : point.Metric != "score_psi" ? point.Column ?? Score : point.Column is null ? Score : $"probability of {point.Column}";
+    public static string RowOf(MonitorPoint point) => Together(point) ? point.Metric switch { "reconstruction_error" => "all features: PCA", "domain_auc" => "all features: AUC", _ => "all features: MMD" } : point.Metric != "score_psi" ? point.Column ?? Score : point.Column is null ? Score : $"probability of {point.Column}";
 
     /// <summary>Arranges the points; at most <paramref name="most"/> windows, the newest.</summary>
     /// <param name="points">Points of one monitor.</param>
     /// <param name="metric">The monitor's primary metric.</param>
     /// <param name="most">The most windows.</param>
-    public static DriftTable Of(IReadOnlyList<MonitorPoint> points, string metric = "auc", int most = 90)
+    /// <param name="zone">The time zone whose days name the windows; null is UTC.</param>
+    public static DriftTable Of(IReadOnlyList<MonitorPoint> points, string metric = "auc", int most = 90, string? zone = null)
     {
         var latest = Latest(points);
         var windows = latest.Select(p => p.WindowStart).Distinct().Order().TakeLast(most).ToList();
@@ -68,7 +69,7 @@ internal sealed class DriftTable
         var sameYear = windows.Count == 0 || windows[0].Year == windows[^1].Year;
         return new DriftTable(
             rows, windows,
-            [.. windows.Select(w => w.UtcDateTime.ToString(sameYear ? "MM-dd" : "yy-MM-dd", CultureInfo.InvariantCulture) + (open.Contains(w) ? " …" : ""))],
+            [.. windows.Select(w => (zone is null ? w.UtcDateTime : TimeZoneInfo.ConvertTime(w, TimeZoneInfo.FindSystemTimeZoneById(zone)).DateTime).ToString(sameYear ? "MM-dd" : "yy-MM-dd", CultureInfo.InvariantCulture) + (open.Contains(w) ? " …" : ""))],
             cells,
             primary.Values.Any(v => v is not null) ? [.. windows.Select(w => primary.GetValueOrDefault(w))] : null,
             placed)
@@ -90,7 +91,7 @@ internal sealed class DriftTable
 
 /// <summary>What a drift point says beside its number; every part may be missing.</summary>
 internal sealed record DriftDetail(
-    string? Rule, IReadOnlyList<DriftBin>? Bins, double? P, double? AdjustedP, double? Material, long? ReferenceRows, double? ReferenceMean, double? Mean, long? Missing, long? Rows = null)
+    string? Rule, IReadOnlyList<DriftBin>? Bins, double? P, double? AdjustedP, double? Material, long? ReferenceRows, double? ReferenceMean, double? Mean, long? Missing, long? Rows = null, string? Note = null)
 {
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
 
