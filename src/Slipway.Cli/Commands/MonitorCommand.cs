@@ -14,7 +14,7 @@ internal static class MonitorCommand
 
     private static readonly string[] Metrics =
     [
-        "rows", "psi", "missing_rate", "unseen_rate", "score_psi", "reconstruction_error", "domain_auc", "mmd", "concept_gap",
+        "rows", "psi", "missing_rate", "unseen_rate", "out_of_range_rate", "constant_share", "duplicate_key_rate", "duplicate_row_rate", "freshness", "score_psi", "class_share", "confidence", "entropy", "reconstruction_error", "domain_auc", "mmd", "concept_gap",
         "auc", "average_precision", "log_loss", "brier", "accuracy", "precision", "recall", "f1", "calibration_error", "macro_f1", "macro_precision", "macro_recall", "mae", "rmse", "mean_error", "r2", "mape",
         "ndcg", "map", "mrr", "precision_at_k", "recall_at_k", "hit_rate", "smape", "wape", "mase", "rmsse", "tracking_signal", "skill", "interval_coverage", "interval_width", "winkler", "pinball_lower", "pinball_upper",
         "estimated_auc", "estimated_accuracy", "estimated_macro_f1", "estimated_mae", "estimated_rmse", "auc_gap", "rmse_gap",

@@ -35,6 +35,11 @@ internal static class AlertText
         "concept_gap" => $"realized {Primary(reference)} is {Number(m.Value)} away from what the {(reference.Type == ModelType.Binary ? "scores" : "predictions")} promise (above {Number(m.Threshold)}): the relation of inputs and outcomes has changed",
         _ when JointMetrics.Has(m.Metric) => $"all features together drifted: {MetricNames.Of(m.Metric)} {Number(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Number(m.Threshold)} of the reference's own windows)",
         LabelStream.Metric => window.FirstOrDefault(p => p.Metric == LabelStream.Metric) is { } at ? LabelStream.Sentence(at) : "the errors of labelled predictions changed",
+        "out_of_range_rate" => $"`{m.Column}` is outside the range of the reference in {Percent(m.Value)} of the rows (above {Percent(m.Threshold)})",
+        "constant_share" => $"`{m.Column}` is almost constant: one value in {Percent(m.Value)} of the rows (from {Percent(m.Threshold)})",
+        "duplicate_key_rate" => $"{Percent(m.Value)} of the predictions repeat an id (above {Percent(m.Threshold)})",
+        "class_share" => $"the share of {(m.Column is null ? "positive decisions" : $"predicted {m.Column}")} is {Percent(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Percent(m.Threshold)})",
+        "confidence" or "entropy" => $"the mean {m.Metric} of predictions is {Number(m.Value)} ({(m.Value > m.Threshold ? "above" : "below")} {Number(m.Threshold)})",
         "unseen_rate" => $"`{m.Column}` has values that the reference does not have in {Percent(m.Value)} of the rows (above {Percent(m.Threshold)})",
         _ when Families.Of(m.Metric) == Families.Fairness => $"the {MetricNames.Of(m.Metric)} between groups of `{m.Column}` is {Number(m.Value)} (below {Number(m.Threshold)}, and not by chance)",
         "error_rate" => $"{Percent(m.Value)} of the requests failed (above {Percent(m.Threshold)})",
@@ -119,7 +124,7 @@ public static class Families
 
     internal static string OfRule(string name) => $"rule:{name}";
 
-    internal static string Of(string metric) => metric switch { "psi" or "score_psi" => Drift, _ when JointMetrics.Has(metric) => Drift, "missing_rate" or "unseen_rate" => Quality, "concept_gap" or LabelStream.Metric => Concept, "error_rate" or "latency_p95" => Operation, "rows" or "auc_gap" or "rmse_gap" or "throughput" or "latency_p50" or "latency_p99" => "", _ when metric.StartsWith(MetricNames.Grouped, StringComparison.Ordinal) || metric.EndsWith("_difference", StringComparison.Ordinal) => "", _ when metric.EndsWith("_ratio", StringComparison.Ordinal) => Fairness, _ => Performance };
+    internal static string Of(string metric) => metric switch { "psi" or "score_psi" or "class_share" or "confidence" or "entropy" or "out_of_range_rate" => Drift, _ when JointMetrics.Has(metric) => Drift, "missing_rate" or "unseen_rate" or "constant_share" or "duplicate_key_rate" => Quality, "concept_gap" or LabelStream.Metric => Concept, "error_rate" or "latency_p95" => Operation, "rows" or "duplicate_row_rate" or "freshness" or "auc_gap" or "rmse_gap" or "throughput" or "latency_p50" or "latency_p99" => "", _ when metric.StartsWith(MetricNames.Grouped, StringComparison.Ordinal) || metric.EndsWith("_difference", StringComparison.Ordinal) => "", _ when metric.EndsWith("_ratio", StringComparison.Ordinal) => Fairness, _ => Performance };
 
     /// <summary>Whether rules of a family rank their breaches by the point's level; in other families every breach is major.</summary>
     internal static bool HasLevels(string family) => family is Drift or Concept;

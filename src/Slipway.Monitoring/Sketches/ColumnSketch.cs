@@ -393,6 +393,24 @@ internal sealed record ColumnReference(string Name, Bins Bins, long[] Counts, lo
     /// <summary>An empty sketch of a window of this column, with all that is kept of it.</summary>
     public ColumnSketch Sketch() => Bins.Rule == Bins.CategoriesRule ? new ColumnSketch(Bins, distinct: MostExact, items: true) : new ColumnSketch(Bins, quantiles: true, distinct: MostExact);
 
+    /// <summary>
+    /// The share of rows that were new to the rest of the reference when each of ten consecutive windows of it was held out: outside its range, or of values codes or categories that it
+    /// lacks. Null where three times it is below <see cref="LeastNewRate"/>, the limit that holds anyway, and of fewer than 300 rows.
+    /// </summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public double? HeldOut { get; init; }
+
+    /// <summary>The least share of new rows that alerts.</summary>
+    public const double LeastNewRate = 0.01;
+
+    /// <summary>The share of rows outside the range, or of unseen values, above which a window alerts.</summary>
+    [JsonIgnore]
+    public double NewRateLimit => Math.Max(LeastNewRate, 3 * HeldOut ?? 0);
+
+    /// <summary>Whether the bins are ranges of numbers, and not single values.</summary>
+    [JsonIgnore]
+    public bool IsRange => Bins.Rule is not (Bins.ValuesRule or Bins.CategoriesRule);
+
     /// <summary>Distinct values that are counted exactly.</summary>
     private const int MostExact = 512;
 
@@ -406,6 +424,45 @@ internal sealed record ColumnReference(string Name, Bins Bins, long[] Counts, lo
             sketch.Add(value);
         }
 
-        return new ColumnReference(name, bins, sketch.Counts, sketch.Finite, sketch.Missing, sketch.Infinite, sketch.Moments);
+        var frozen = new ColumnReference(name, bins, sketch.Counts, sketch.Finite, sketch.Missing, sketch.Infinite, sketch.Moments);
+        double? heldOut = sorted.Length < HeldOutWindows * Drift.LeastRows ? null : New([.. column.Where(float.IsFinite)], frozen.IsRange);
+        return 3 * heldOut > LeastNewRate ? frozen with { HeldOut = heldOut } : frozen;
+    }
+
+    private const int HeldOutWindows = 10;
+
+    private static double New(float[] values, bool range)
+    {
+        int WindowOf(int i) => (int)((long)i * HeldOutWindows / values.Length);
+        long fresh = 0;
+        if (range)
+        {
+            (float Min, float Max)[] ends = [.. Enumerable.Repeat((float.PositiveInfinity, float.NegativeInfinity), HeldOutWindows)];
+            for (int i = 0; i < values.Length; i++)
+            {
+                ref (float Min, float Max) own = ref ends[WindowOf(i)];
+                own = (Math.Min(own.Min, values[i]), Math.Max(own.Max, values[i]));
+            }
+
+            (float Min, float Max)[] rest = [.. Enumerable.Range(0, HeldOutWindows).Select(w => (ends.Where((_, k) => k != w).Min(e => e.Min), ends.Where((_, k) => k != w).Max(e => e.Max)))];
+            for (int i = 0; i < values.Length; i++)
+            {
+                (float min, float max) = rest[WindowOf(i)];
+                fresh += values[i] < min || values[i] > max ? 1 : 0;
+            }
+        }
+        else
+        {
+            var seen = new Dictionary<float, (int Window, long Rows)>();
+            for (int i = 0; i < values.Length; i++)
+            {
+                int window = WindowOf(i);
+                seen[values[i]] = !seen.TryGetValue(values[i], out (int Window, long Rows) of) ? (window, 1) : (of.Window == window ? window : -1, of.Rows + 1);
+            }
+
+            fresh = seen.Values.Where(v => v.Window >= 0).Sum(v => v.Rows);
+        }
+
+        return (double)fresh / values.Length;
     }
 }

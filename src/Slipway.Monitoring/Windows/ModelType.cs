@@ -66,6 +66,7 @@ public static class MetricNames
     {
         "latency_p50" or "latency_p95" or "latency_p99" => $"{Of(metric)}, ms",
         "throughput" => "requests a second",
+        "freshness" => "age of the newest row, s",
         _ => Of(metric),
     };
 }

@@ -120,6 +120,7 @@ internal sealed record ReferenceMetric(string Metric, long N, double Value, doub
 /// <param name="Series">Of forecasts: the series whose naive forecast scales errors.</param>
 /// <param name="SquaredLoss">The squared error likewise; null in references from before it was estimated.</param>
 /// <param name="Judgements">Rows that limits are drawn from, where a monitor's limits are made so.</param>
+/// <param name="Predicted">Of classifiers: predicted classes and how sure the model is; null in references from before it was kept.</param>
 /// <param name="Joint">Rows that windows are compared with by all features together, where a monitor does so.</param>
 internal sealed record MonitorReference(
     long Rows,
@@ -137,7 +138,8 @@ internal sealed record MonitorReference(
     IReadOnlyDictionary<string, double>? Importance = null,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] BoostedTrees? SquaredLoss = null,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] JudgedRows? Judgements = null,
-    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] JointReference? Joint = null)
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] JointReference? Joint = null,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] PredictedClasses? Predicted = null)
 {
     /// <summary>Rows that the model of losses is fitted on: evenly spread over the reference when it has more.</summary>
     private const int MostLossRows = 10_000;
@@ -183,6 +185,28 @@ internal sealed record MonitorReference(
         {
             int[] at = [.. Enumerable.Range(0, request.FeatureNames.Count).Where(i => watched.Contains(request.FeatureNames[i]))];
             plain = plain with { Joint = JointReference.Freeze([.. at.Select(i => request.FeatureNames[i])], [.. at.Select(i => table.Columns[i])], [.. at.Select(i => categorical.Contains(request.FeatureNames[i]))], methods) };
+        }
+
+        if (ClassTally.Of(MonitorConfig.Of(request)) is { } tally && (table.Scores is not null || table.Probabilities is not null))
+        {
+            float[] row = new float[table.Probabilities?.Count ?? 0];
+            for (int i = 0; i < table.Rows; i++)
+            {
+                if (row.Length == 0)
+                {
+                    tally.Add(table.Scores![i]);
+                    continue;
+                }
+
+                for (int c = 0; c < row.Length; c++)
+                {
+                    row[c] = table.Probabilities![c][i];
+                }
+
+                tally.Add(row);
+            }
+
+            plain = plain with { Predicted = tally.Read() };
         }
 
         return request.Type switch

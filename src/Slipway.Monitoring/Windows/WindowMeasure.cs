@@ -25,7 +25,13 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
     private readonly BrokenDown[] brokenDown = BrokenDown.Of(config, reference, start, end);
     private readonly JointWindow? joint = reference.Joint is null ? null : new(reference.Joint, [.. reference.Joint.Names.Select(n => config.FeatureNames.IndexOf(n))]);
     private readonly Func<Func<int, float>, bool>? segment = config.Segment();
+    private readonly ClassTally? classes = reference.Predicted is null ? null : ClassTally.Of(config);
+    private readonly (double Min, double Max)?[] ranges = [.. reference.Columns.Select(c => c.IsRange && c.Moments.Count > 0 ? (c.Moments.Min!.Value, c.Moments.Max!.Value) : ((double, double)?)null)];
+    private readonly long[] outside = new long[reference.Columns.Count];
     private readonly HashSet<UInt128> seen = [];
+    private readonly HashSet<UInt128> vectors = [];
+    private long alike;
+    private long newest = long.MinValue;
     private long failed;
     private long misshapen;
     private long repeated;
@@ -72,8 +78,17 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
 
         for (int i = 0; i < columns.Length; i++)
         {
-            columns[i].Add(prediction.Features[positions[i]]);
+            float value = prediction.Features[positions[i]];
+            columns[i].Add(value);
+            if (ranges[i] is var (min, max) && float.IsFinite(value) && (value < min || value > max))
+            {
+                outside[i]++;
+            }
         }
+
+        newest = Math.Max(newest, prediction.At.UtcTicks);
+        alike += columns.Length > 0 && !vectors.Add(HashOf(prediction.Features)) ? 1 : 0;
+        classes?.Add(prediction.Outputs);
 
         joint?.Add(prediction, id);
         outputs.Add(prediction, label);
@@ -102,6 +117,7 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
         }
 
         (ColumnReference Reference, ColumnSketch Window)[] compared = [.. reference.Columns.Select((c, i) => (c, columns[i])), .. outputs.Outputs.Select(o => (o.Reference, o.Window))];
+        points.AddRange(Repeated());
         if (compared.Length > 0)
         {
             IReadOnlyList<DriftVerdict> verdicts = Monitoring.Drift.Decide(compared, config.Thresholds);
@@ -113,11 +129,22 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
                 {
                     points.Add(unseen);
                 }
+
+                if (ranges[i] is { } range)
+                {
+                    points.Add(NewRate("out_of_range_rate", compared[i].Reference, compared[i].Window, outside[i], new { outside = outside[i], least = range.Min, most = range.Max, heldOut = compared[i].Reference.HeldOut }));
+                }
+
+                if (Constant(compared[i].Reference, compared[i].Window) is { } constant)
+                {
+                    points.Add(constant);
+                }
             }
 
             points.AddRange(outputs.Outputs.Select((o, i) => Drifted("score_psi", o.Column, o.Reference, o.Window, verdicts[columns.Length + i])));
         }
 
+        points.AddRange(classes is null ? [] : Predicted(reference.Predicted!, classes.Read()));
         points.AddRange(joint?.Reports(Rows, config.Thresholds.Multivariate ?? []).Select(Together) ?? []);
         points.AddRange(outputs.Estimates());
         return points;
@@ -190,15 +217,117 @@ internal sealed class WindowMeasure(MonitorConfig config, MonitorReference refer
             return null;
         }
 
-        const double limit = 0.01;
-        string detail = JsonSerializer.Serialize(new { unseen = w.Counts[^1], rule = r.Bins.Rule }, Json);
+        return NewRate("unseen_rate", r, w, w.Counts[^1], new { unseen = w.Counts[^1], rule = r.Bins.Rule, heldOut = r.HeldOut });
+    }
+
+    /// <summary>The share of rows with a value that is new to the reference. It alerts above one in a hundred, and above three times what each window of the reference had that the rest of it did not.</summary>
+    private MonitorPoint NewRate(string metric, ColumnReference r, ColumnSketch w, long rows, object parts)
+    {
+        double limit = r.NewRateLimit;
+        string detail = JsonSerializer.Serialize(parts, Json);
         if (w.Finite < Monitoring.Drift.LeastRows)
         {
-            return new MonitorPoint(start, end, "unseen_rate", r.Name, null, w.Finite, PointState.Insufficient, null, limit, $"{w.Finite} rows with a value, {Monitoring.Drift.LeastRows} are needed", detail);
+            return new MonitorPoint(start, end, metric, r.Name, null, w.Finite, PointState.Insufficient, null, limit, $"{w.Finite} rows with a value, {Monitoring.Drift.LeastRows} are needed", detail);
         }
 
-        double share = Share(w.Counts[^1], w.Finite);
-        return new MonitorPoint(start, end, "unseen_rate", r.Name, share, w.Finite, share > limit ? PointState.Alert : PointState.Ok, null, limit, null, detail, Error: Math.Sqrt(share * (1 - share) / w.Finite));
+        double share = Share(rows, w.Finite);
+        return new MonitorPoint(start, end, metric, r.Name, share, w.Finite, share > limit ? PointState.Alert : PointState.Ok, null, limit, null, detail, share > limit ? DriftLevel.Warn : DriftLevel.None, Error: Math.Sqrt(share * (1 - share) / w.Finite));
+    }
+
+    /// <summary>The share of the most frequent value: exact where the bins are values; of ranges it is known only when there is one value. A column that was almost constant in the reference is not judged.</summary>
+    private MonitorPoint? Constant(ColumnReference r, ColumnSketch w)
+    {
+        if (r.Finite == 0 || w.Finite == 0)
+        {
+            return null;
+        }
+
+        bool only = w.Moments.Min == w.Moments.Max;
+        double before = r.Moments.Min == r.Moments.Max ? 1 : r.IsRange ? 0 : Share(r.Counts.Max(), r.Finite), share = only ? 1 : r.IsRange ? 0 : Share(w.Counts[..^1].DefaultIfEmpty().Max(), w.Finite);
+        if (before >= ColumnQuality.AlmostConstantFrom || (r.IsRange && !only))
+        {
+            return null;
+        }
+
+        string detail = JsonSerializer.Serialize(new { reference = before, value = only ? w.Moments.Min : null }, Json);
+        return w.Finite < Monitoring.Drift.LeastRows
+            ? new MonitorPoint(start, end, "constant_share", r.Name, null, w.Finite, PointState.Insufficient, null, ColumnQuality.AlmostConstantFrom, $"{w.Finite} rows with a value, {Monitoring.Drift.LeastRows} are needed", detail)
+            : new MonitorPoint(start, end, "constant_share", r.Name, share, w.Finite, share >= ColumnQuality.AlmostConstantFrom ? PointState.Alert : PointState.Ok, null, ColumnQuality.AlmostConstantFrom, null, detail, Error: Math.Sqrt(share * (1 - share) / w.Finite));
+    }
+
+    /// <summary>Ids that came again, rows whose features all came before in the window, and how old the newest row is when the window ends.</summary>
+    private IEnumerable<MonitorPoint> Repeated()
+    {
+        const double most = 0.01;
+        double keys = Share(repeated, Rows + repeated), rows = Share(alike, Rows);
+        string few = $"{Rows} rows, {Monitoring.Drift.LeastRows} are needed";
+        bool enough = Rows >= Monitoring.Drift.LeastRows;
+        yield return new MonitorPoint(
+            start, end, "duplicate_key_rate", null, enough ? keys : null, Rows + repeated, !enough ? PointState.Insufficient : keys > most ? PointState.Alert : PointState.Ok, null, most, enough ? null : few, JsonSerializer.Serialize(new { repeated }, Json));
+        if (columns.Length > 0)
+        {
+            yield return new MonitorPoint(start, end, "duplicate_row_rate", null, enough ? rows : null, Rows, enough ? PointState.Ok : PointState.Insufficient, null, null, enough ? null : few, JsonSerializer.Serialize(new { repeated = alike }, Json));
+        }
+
+        yield return new MonitorPoint(start, end, "freshness", null, (end.UtcTicks - newest) / (double)TimeSpan.TicksPerSecond, Rows, PointState.Ok, null, null, null, "{}");
+    }
+
+    private static UInt128 HashOf(IReadOnlyList<float> features)
+    {
+        Span<float> row = features.Count <= 256 ? stackalloc float[features.Count] : new float[features.Count];
+        for (int i = 0; i < row.Length; i++)
+        {
+            row[i] = features[i];
+        }
+
+        return XxHash128.HashToUInt128(System.Runtime.InteropServices.MemoryMarshal.AsBytes(row));
+    }
+
+    /// <summary>
+    /// Shares of predicted classes, confidence and entropy against the reference: significant beyond the normal quantile of 0.0027 over all of them, and material by the levels of drift, which
+    /// are parts of one here too.
+    /// </summary>
+    private IEnumerable<MonitorPoint> Predicted(PredictedClasses before, PredictedClasses now)
+    {
+        bool binary = config.Type == ModelType.Binary;
+        int[] shown = binary ? [1] : [.. Enumerable.Range(0, before.Chosen.Count)];
+        double critical = Tails.NormalQuantile(0.0027 / 2 / (shown.Length + 2));
+        foreach (int at in shown)
+        {
+            double p = Share(before.Chosen[at], before.N), q = Share(now.Chosen[at], now.N), pooled = Share(before.Chosen[at] + now.Chosen[at], before.N + now.N);
+            yield return Moved("class_share", binary ? null : config.Classes![at], q, p, Math.Sqrt(pooled * (1 - pooled)), before.N, now.N, critical);
+        }
+
+        if (before.Confidence is { } sure)
+        {
+            yield return Moved("confidence", null, now.Confidence, sure, before.ConfidenceDeviation, before.Probable, now.Probable, critical);
+        }
+
+        if (before.Entropy is { } spread)
+        {
+            yield return Moved("entropy", null, now.Entropy, spread, before.EntropyDeviation, before.Probable, now.Probable, critical);
+        }
+    }
+
+    private MonitorPoint Moved(string metric, string? column, double? now, double before, double deviation, long referenceRows, long rows, double critical)
+    {
+        if (now is not { } value || rows < Monitoring.Drift.LeastRows || referenceRows < Monitoring.Drift.LeastRows)
+        {
+            return new MonitorPoint(start, end, metric, column, null, rows, PointState.Insufficient, null, null, $"{rows} rows in the window and {referenceRows} in the reference, {Monitoring.Drift.LeastRows} are needed on either side", JsonSerializer.Serialize(new { reference = before, referenceRows }, Json));
+        }
+
+        Thresholds t = config.Thresholds;
+        double error = deviation * Math.Sqrt(1.0 / referenceRows + 1.0 / rows), off = Math.Abs(value - before);
+        double? z = error > 0 ? (value - before) / error : null;
+        bool significant = error > 0 ? off > critical * error : off > 0;
+        string level = !significant || off < t.Warn ? DriftLevel.None : off >= t.Severe ? DriftLevel.Severe : off >= t.Major ? DriftLevel.Major : DriftLevel.Warn;
+        double least = t.AlertFrom switch { DriftLevel.Severe => t.Severe, DriftLevel.Major => t.Major, _ => t.Warn }, band = Math.Max(critical * error, least);
+        return new MonitorPoint(
+            start, end, metric, column, value, rows, DriftLevel.Rank(level) >= DriftLevel.Rank(t.AlertFrom) ? PointState.Alert : PointState.Ok, Math.Max(0, before - band), Math.Min(1, before + band), null,
+            JsonSerializer.Serialize(new { reference = before, referenceRows, z, critical }, Json), level, Error: error)
+        {
+            Clear = off <= t.ClearBelow * band,
+        };
     }
 
     /// <summary>A bin's name; the shares of predicted classes are told by the classes' names.</summary>
