@@ -20,6 +20,9 @@ switch (args)
     case ["rollback", var model, var request, .. var sizes]:
         await RollbackBench.RunAsync(model, request, sizes is [var rounds, ..] ? int.Parse(rounds, System.Globalization.CultureInfo.InvariantCulture) : 100, sizes is [_, var threads] ? int.Parse(threads, System.Globalization.CultureInfo.InvariantCulture) : Environment.ProcessorCount);
         return 0;
+    case ["rollback-nodes", var model, var request, var postgres]:
+        await RollbackBench.RunAsync(model, request, 100, Environment.ProcessorCount, postgres);
+        return 0;
     case ["empty", var url]:
         await Servers.EmptyAsync(url);
         return 0;
@@ -63,6 +66,6 @@ switch (args)
         await SearchBench.RunAsync(int.Parse(runs, System.Globalization.CultureInfo.InvariantCulture), postgres is [var connection] ? connection : null);
         return 0;
     default:
-        Console.Error.WriteLine("usage: slots | route | rollout-stats [ROLLOUTS] | journal | infer MODEL.onnx REQUEST.json | rollback MODEL.onnx REQUEST.json [ROUNDS [CALLERS]] | compiled MODEL.onnx … | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | registry URL sqlite|postgres SECONDS SERVER_PID [SCENARIO …] | registry-search RUNS [POSTGRES] | compact [ROWS] | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
+        Console.Error.WriteLine("usage: slots | route | rollout-stats [ROLLOUTS] | journal | infer MODEL.onnx REQUEST.json | rollback MODEL.onnx REQUEST.json [ROUNDS [CALLERS]] | rollback-nodes MODEL.onnx REQUEST.json POSTGRES | compiled MODEL.onnx … | empty URL | naive URL MODEL.onnx | ort MODEL.onnx REQUEST.json CALLERS | body MODEL.onnx ROWS FILE | artifacts URL FOLDER [SERVER_PID] | track URL | registry URL sqlite|postgres SECONDS SERVER_PID [SCENARIO …] | registry-search RUNS [POSTGRES] | compact [ROWS] | monitoring [rows N | write FOLDER ROWS | csv FOLDER]");
         return 2;
 }

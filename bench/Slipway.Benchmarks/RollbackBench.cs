@@ -23,13 +23,21 @@ internal static class RollbackBench
     /// <param name="request">A file with the JSON of a request to it.</param>
     /// <param name="rounds">Rollouts to abort.</param>
     /// <param name="callers">Threads that ask.</param>
-    public static async Task RunAsync(string model, string request, int rounds, int callers)
+    /// <param name="postgres">Connection string of an empty database: then two nodes share it, one is told to abort and the callers ask the other.</param>
+    public static async Task RunAsync(string model, string request, int rounds, int callers, string? postgres = null)
     {
         var folder = Directory.CreateTempSubdirectory("slipway-bench-").FullName;
-        var server = SlipwayServer.Create(new SlipwayOptions { DataDirectory = folder, Urls = ["http://127.0.0.1:0"] });
+        var options = new SlipwayOptions { DataDirectory = folder, Urls = ["http://127.0.0.1:0"], GrpcUrls = [], Postgres = postgres };
+        var server = SlipwayServer.Create(postgres is null ? options : options with { Node = "told" });
+        var asked = postgres is null ? server : SlipwayServer.Create(options with { Node = "asked" });
         try
         {
             await server.StartAsync(None);
+            if (asked != server)
+            {
+                await asked.StartAsync(None);
+            }
+
             T Get<T>()
                 where T : notnull => (T)server.Services.GetService(typeof(T))!;
             await using (var content = File.OpenRead(model))
@@ -47,11 +55,18 @@ internal static class RollbackBench
             var spec = new RolloutSpec { Steps = [RolloutStep.SetWeight(50), RolloutStep.Pause()], Guardrails = new AnalysisSpec { LatencyFloorMicros = 1e9 } };
 
             using var stop = new CancellationTokenSource();
+            var answering = (Endpoints)asked.Services.GetService(typeof(Endpoints))!;
             var body = await File.ReadAllBytesAsync(request);
+            // The node that is asked loads the model by itself.
+            while (answering.Describe(Name, null) is null)
+            {
+                await Task.Delay(10);
+            }
+
             var seen = Enumerable.Range(0, callers).Select(_ => new Caller()).ToArray();
             var threads = seen.Select((caller, number) =>
             {
-                var thread = new Thread(() => caller.Ask(endpoints, body, number, stop.Token)) { IsBackground = true };
+                var thread = new Thread(() => caller.Ask(answering, body, number, stop.Token)) { IsBackground = true };
                 thread.Start();
                 return thread;
             }).ToArray();
@@ -69,7 +84,8 @@ internal static class RollbackBench
                 var called = Stopwatch.GetTimestamp();
                 await rollouts.AbortAsync(Actor, rollout.Id, "bench", None);
                 commands.Add(Stopwatch.GetElapsedTime(called).TotalMilliseconds);
-                await Task.Delay(50);
+                // Longer than the routes of another node may take to be compared with the stored ones.
+                await Task.Delay(postgres is null ? 50 : 1000);
                 last.Add(Math.Max(0, Stopwatch.GetElapsedTime(called, seen.Max(caller => Volatile.Read(ref caller.LastOnCandidate))).TotalMilliseconds));
                 while (!(await rollouts.GetAsync(rollout.Id, None)).Status.Ended)
                 {
@@ -83,7 +99,7 @@ internal static class RollbackBench
                 caller.Watched = route;
             }
 
-            for (var round = 0; round < 10 * rounds; round++)
+            for (var round = 0; round < 10 * rounds && asked == server; round++)
             {
                 var next = route.Table!.OnStable();
                 var swapped = Stopwatch.GetTimestamp();
@@ -105,10 +121,19 @@ internal static class RollbackBench
             Console.WriteLine($"{rounds} aborts at 50 % under {callers} callers, {seen.Sum(caller => caller.Requests):N0} requests, {seen.Sum(caller => caller.Failed)} failed");
             Print("abort called until the last request started on the candidate", last);
             Print("abort called until it is stored and answered", commands);
-            Print("table swapped until every caller has read the new one", swaps);
+            if (asked == server)
+            {
+                Print("table swapped until every caller has read the new one", swaps);
+            }
         }
         finally
         {
+            if (asked != server)
+            {
+                await asked.StopAsync(None);
+                await asked.DisposeAsync();
+            }
+
             await server.StopAsync(None);
             await server.DisposeAsync();
             Directory.Delete(folder, recursive: true);
